@@ -1,0 +1,192 @@
+//! A session and its socket, as the tasks of its worker share it.
+//!
+//! Guarantees: a reply is written by whoever brings it, at the end of that turn, without waking the session's own
+//! task; a socket that takes no more is left to that task. Holds no buffer while nothing is to be written.
+
+use super::flush::{self, Flushing};
+use super::{Core, Link, Waiter};
+use crate::clock;
+use crate::metrics::{Counter, Limit};
+use crate::resp::ReplyError;
+use crate::session::{Ending, Session, Slot};
+use crate::upstream::Lane;
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+use std::task::Waker;
+use std::time::Instant;
+use tokio::net::TcpStream;
+
+/// One client of a worker.
+pub struct Client {
+    /// The worker's common things.
+    pub core: Rc<Core>,
+    /// The socket. Borrowed for one system call at a time.
+    pub stream: RefCell<TcpStream>,
+    /// The connection's state. Borrowed for one turn at a time.
+    pub session: RefCell<Session>,
+    /// Where its requests go while it is in no stateful mode.
+    pub(super) link: RefCell<Link>,
+    /// The connection that it has for itself while it is.
+    pub(super) exclusive: RefCell<Option<Rc<Lane<Waiter>>>>,
+    /// Whether that connection has, or may have, a state that it can't go back to the pool with.
+    pub(super) tainted: Cell<bool>,
+    /// An FCA.FLUSH of the embedded store that is on its way.
+    pub(super) flushing: RefCell<Option<Flushing>>,
+    /// Whether it stands in the list of those to be flushed at the end of the turn.
+    pub(super) dirty: Cell<bool>,
+    /// The session's task.
+    task: RefCell<Option<Waker>>,
+    /// The socket takes no more at present.
+    blocked: Cell<bool>,
+    /// The session's task has stopped reading until replies have left.
+    pub stalled: Cell<bool>,
+    /// The session's protocol or database changed: its lane is to be looked up anew once the request in hand is done.
+    pub(super) relink_later: Cell<bool>,
+    /// The connection failed, or exceeded a limit: nothing is written or read any more.
+    pub broken: Cell<bool>,
+}
+
+impl Client {
+    /// A client whose session has just begun.
+    pub fn new(core: Rc<Core>, stream: TcpStream, session: Session, link: Link) -> Rc<Self> {
+        Rc::new(Self {
+            core,
+            stream: RefCell::new(stream),
+            session: RefCell::new(session),
+            link: RefCell::new(link),
+            exclusive: RefCell::new(None),
+            tainted: Cell::new(false),
+            flushing: RefCell::new(None),
+            dirty: Cell::new(false),
+            task: RefCell::new(None),
+            blocked: Cell::new(false),
+            stalled: Cell::new(false),
+            relink_later: Cell::new(false),
+            broken: Cell::new(false),
+        })
+    }
+
+    /// Called by the session's task at the start of each turn.
+    pub fn begin_turn(&self, task: &Waker) {
+        let known = &mut *self.task.borrow_mut();
+        match known {
+            Some(known) if known.will_wake(task) => {}
+            _ => *known = Some(task.clone()),
+        }
+    }
+
+    /// Wakes the session's task.
+    pub fn wake(&self) {
+        if let Some(task) = self.task.borrow().as_ref() {
+            task.wake_by_ref();
+        }
+    }
+
+    /// The socket may take bytes again.
+    pub fn unblock(&self) {
+        self.blocked.set(false);
+    }
+
+    /// Whether the socket takes no more at present.
+    pub fn is_blocked(&self) -> bool {
+        self.blocked.get()
+    }
+
+    /// Puts a reply into its place, to be written at the end of the turn.
+    #[inline]
+    pub(super) fn fill(self: &Rc<Self>, session: &mut Session, slot: Slot, frame: &[u8]) {
+        if !session.replies.has_buffer() {
+            session.replies.lend_buffer(self.core.take_buffer());
+        }
+        session.fill(slot, frame);
+        self.mark_dirty();
+    }
+
+    /// Answers a request at once.
+    #[inline]
+    pub(super) fn say(self: &Rc<Self>, session: &mut Session, write: impl FnOnce(&mut Vec<u8>)) {
+        if !session.replies.has_buffer() {
+            session.replies.lend_buffer(self.core.take_buffer());
+        }
+        session.replies.say(write);
+        self.mark_dirty();
+    }
+
+    /// Answers a request that is none with an error.
+    pub fn say_error(self: &Rc<Self>, session: &mut Session, error: &ReplyError) {
+        self.say(session, |out| error.append_to(out));
+    }
+
+    #[inline]
+    fn mark_dirty(self: &Rc<Self>) {
+        if !self.dirty.replace(true) {
+            self.core.dirty.borrow_mut().push(Rc::clone(self));
+        }
+    }
+
+    /// Writes what is to be written as far as the socket takes it; wakes the session's task where that has to act.
+    pub fn flush(self: &Rc<Self>) {
+        if self.broken.get() {
+            return self.wake();
+        }
+        let session = &mut *self.session.borrow_mut();
+        let mut written = 0;
+        let stream = self.stream.borrow();
+        while !self.blocked.get() && !self.broken.get() && !session.replies.unsent().is_empty() {
+            match stream.try_write(session.replies.unsent()) {
+                Ok(bytes) => {
+                    session.replies.advance(bytes);
+                    written += bytes;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.blocked.set(true),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => self.broken.set(true),
+            }
+        }
+        self.core.recorder.add(Counter::BytesOut, written as u64);
+        if let Some(buffer) = session.replies.take_buffer() {
+            self.core.keep_buffer(buffer);
+        }
+        if session.replies.bytes() > self.core.settings.borrow().limits.output_bytes_max {
+            self.core.recorder.limit(Limit::OutputBytes);
+            tracing::info!(client = session.id, "client closed: it reads too slowly (limits.output_bytes_max)");
+            self.broken.set(true);
+        }
+        if session.replies.in_flight() == 0 {
+            self.settle(session);
+        }
+        if self.blocked.get() || self.broken.get() || self.stalled.get() || session.ending != Ending::No {
+            self.wake();
+        }
+    }
+
+    /// Nothing is in flight: gives back an exclusive lane that is no longer needed.
+    pub(super) fn settle(&self, session: &Session) {
+        if session.transaction.is_none()
+            && let Some(lane) = self.exclusive.borrow_mut().take()
+            && let Link::Lane(_, node) = &*self.link.borrow()
+        {
+            if self.tainted.take() {
+                lane.end();
+            } else {
+                node.release(lane);
+            }
+        }
+    }
+
+    /// Takes one step of what the session's task carries out itself; true while there is more.
+    pub fn work(self: &Rc<Self>, now: Instant) -> bool {
+        flush::step_embedded(self, now)
+    }
+
+    /// The session is over: whatever it holds upstream is given back clean.
+    pub fn abandon(self: &Rc<Self>) {
+        self.broken.set(true);
+        self.flushing.take();
+        let session = &mut *self.session.borrow_mut();
+        super::transaction::abandon(self, session, clock::now());
+        session.replies = Default::default();
+        self.settle(session);
+    }
+}

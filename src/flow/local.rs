@@ -1,0 +1,402 @@
+//! The commands that the proxy answers itself, so that every client library can connect and stay connected: PING, ECHO,
+//! HELLO, AUTH, SELECT, CLIENT, QUIT, RESET.
+//!
+//! Guarantees Redis's replies (`networking.c`, `acl.c` and `db.c` of Redis 7.0) with or without an upstream; only
+//! SELECT asks the upstream, once for each database, whether it has it. INFO and COMMAND are in `introspect.rs`.
+
+use super::request::{Call, Handled, relink};
+use super::step::{Step, To, Turn};
+use super::{Client, Link, introspect, transaction};
+use crate::command::Local;
+use crate::metrics::Outcome;
+use crate::resp::{Arguments, Protocol, ReplyError, encode};
+use crate::session::{Ending, Identity, Session};
+use crate::upstream::{Failure, LaneKey};
+use std::rc::Rc;
+
+/// What a server says of its version when the upstream has not told it.
+const REDIS_VERSION: &str = "7.0.15";
+
+/// Carries out a command that needs no upstream, or little of it.
+pub(super) fn handle(
+    call: &Call<'_>,
+    session: &mut Session,
+    which: Local,
+    request: Arguments<'_>,
+    arguments: &[&[u8]],
+) -> Handled {
+    match which {
+        Local::Ping | Local::Echo | Local::Client => match answer(session, which, arguments) {
+            Ok(frame) => call.say(session, Outcome::Ok, |out| out.extend_from_slice(&frame)),
+            Err(error) => call.reject(session, &error),
+        },
+        Local::Hello => hello(call, session, arguments),
+        Local::Auth => match authenticate(&arguments[1..]) {
+            Ok(()) => call.say(session, Outcome::Ok, |out| encode::simple(out, "OK")),
+            Err(error) => call.reject(session, &error),
+        },
+        Local::Select => select(call, session, arguments),
+        Local::Info => introspect::info(call, session, request, arguments),
+        Local::Command => introspect::command(call, session, arguments),
+        Local::Quit => {
+            session.ending = Ending::AfterReplies;
+            call.say(session, Outcome::Ok, |out| encode::simple(out, "OK"))
+        }
+        Local::Reset => reset(call, session, arguments),
+    }
+}
+
+/// The reply to PING, ECHO or CLIENT, which depends on nothing but the session.
+pub(super) fn answer(session: &mut Session, which: Local, arguments: &[&[u8]]) -> Result<Vec<u8>, ReplyError> {
+    let mut out = Vec::new();
+    match (which, arguments) {
+        (Local::Ping, [_]) => encode::simple(&mut out, "PONG"),
+        (Local::Ping | Local::Echo, [_, message]) => encode::bulk(&mut out, message),
+        (Local::Ping, _) => return Err(ReplyError::wrong_arity("ping")),
+        (Local::Client, [_, subcommand, rest @ ..]) => client(session, subcommand, rest, &mut out)?,
+        (Local::Client, _) => return Err(ReplyError::wrong_arity("client")),
+        _ => return Err(ReplyError::wrong_arity("echo")),
+    }
+    Ok(out)
+}
+
+/// AUTH against a proxy that asks nobody for a password: Redis's answers for a default user without one.
+fn authenticate(credentials: &[&[u8]]) -> Result<(), ReplyError> {
+    match credentials {
+        [_] => Err(ReplyError::new(
+            "ERR AUTH <password> called without any password configured for the default user. \
+             Are you sure your configuration is correct?",
+        )),
+        [b"default", _] => Ok(()),
+        [_, _] => Err(ReplyError::new("WRONGPASS invalid username-password pair or user is disabled.")),
+        [] => Err(ReplyError::wrong_arity("auth")),
+        _ => Err(ReplyError::syntax()),
+    }
+}
+
+/// What HELLO asks for.
+struct Hello<'a> {
+    protocol: Option<Protocol>,
+    credentials: Option<&'a [&'a [u8]]>,
+    name: Option<&'a [u8]>,
+}
+
+fn parse_hello<'a>(arguments: &'a [&'a [u8]]) -> Result<Hello<'a>, ReplyError> {
+    let mut hello = Hello { protocol: None, credentials: None, name: None };
+    let Some(version) = arguments.get(1) else { return Ok(hello) };
+    let version = strict_number(version)
+        .ok_or_else(|| ReplyError::new("ERR Protocol version is not an integer or out of range"))?;
+    hello.protocol = match version {
+        2 => Some(Protocol::Resp2),
+        3 => Some(Protocol::Resp3),
+        _ => return Err(ReplyError::new("NOPROTO unsupported protocol version")),
+    };
+    let mut rest = &arguments[2..];
+    while let [option, behind @ ..] = rest {
+        rest = match behind {
+            [_, _, behind @ ..] if option.eq_ignore_ascii_case(b"AUTH") => {
+                hello.credentials = Some(&rest[1..3]);
+                behind
+            }
+            [name, behind @ ..] if option.eq_ignore_ascii_case(b"SETNAME") => {
+                hello.name = Some(name);
+                behind
+            }
+            _ => {
+                let option = String::from_utf8_lossy(option);
+                return Err(ReplyError::new(format!("ERR Syntax error in HELLO option '{option}'")));
+            }
+        };
+    }
+    Ok(hello)
+}
+
+fn hello(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]]) -> Handled {
+    let hello = match parse_hello(arguments) {
+        Ok(hello) => hello,
+        Err(error) => return call.reject(session, &error),
+    };
+    if let Some(Err(error)) = hello.credentials.map(authenticate) {
+        return call.reject(session, &error);
+    }
+    if let Some(Err(error)) = hello.name.map(check_name) {
+        return call.reject(session, &error);
+    }
+    let protocol = hello.protocol.unwrap_or(session.protocol);
+    if protocol != session.protocol {
+        if let Link::Lane(lane, node) = call.link
+            && lane.is_ready()
+            && protocol == Protocol::Resp3
+            && !node.facts().speaks_resp3
+        {
+            return call.reject(session, &ReplyError::new("NOPROTO unsupported protocol version"));
+        }
+        // Its replies come from another lane afterwards, so nothing may be in flight.
+        if session.replies.in_flight() > 0 {
+            return Handled::WaitUntilAnswered;
+        }
+        session.protocol = protocol;
+        call.client.relink_later.set(true);
+    }
+    if let Some(name) = hello.name {
+        session.identity.name = name.to_vec();
+    }
+    if protocol != call.protocol && tell_watching_lane(call, session, protocol) {
+        return Handled::Done;
+    }
+    let facts = match call.link {
+        Link::Lane(_, node) => node.facts(),
+        _ => Default::default(),
+    };
+    let id = session.id;
+    let version = facts.version.as_deref().unwrap_or(REDIS_VERSION);
+    call.say(session, Outcome::Ok, |out| append_hello(out, protocol, id, version))
+}
+
+/// The connection that watches keys for the session changes its protocol with it, and can't go back to the pool. The
+/// client is answered once that is done. False when there is none.
+fn tell_watching_lane(call: &Call<'_>, session: &mut Session, protocol: Protocol) -> bool {
+    let Link::Lane(lane, _) = call.link else {
+        part_from_exclusive(call.client, session);
+        return false;
+    };
+    if session.transaction.is_none() || lane.accepts().is_err() {
+        return false;
+    }
+    call.client.tainted.set(true);
+    let slot = session.replies.open();
+    session.gate = Some(slot);
+    let version: &[u8] = if protocol == Protocol::Resp3 { b"3" } else { b"2" };
+    lane.push_with(call.deadline, call.waiter(To::Slot(slot), Step::Hello), &[], |out| {
+        encode::command(out, &[b"HELLO", version]);
+    });
+    true
+}
+
+/// A connection of the session's own that can't follow it to another protocol or database is given up, and with it what
+/// it watched.
+fn part_from_exclusive(client: &Client, session: &mut Session) {
+    if let Some(lane) = client.exclusive.borrow_mut().take() {
+        lane.end();
+        session.transaction.lose();
+    }
+}
+
+/// The connection that watches keys has changed its protocol, or could not.
+pub(super) fn on_hello(turn: Turn<'_>) {
+    let facts = match &*turn.client.link.borrow() {
+        Link::Lane(_, node) => node.facts(),
+        _ => Default::default(),
+    };
+    let mut reply = Vec::new();
+    let version = facts.version.as_deref().unwrap_or(REDIS_VERSION);
+    append_hello(&mut reply, turn.session.protocol, turn.session.id, version);
+    turn.finish(&reply, Outcome::Ok);
+}
+
+fn append_hello(out: &mut Vec<u8>, protocol: Protocol, id: u64, version: &str) {
+    encode::map(out, protocol, 7);
+    for (name, value) in [("server", "redis"), ("version", version)] {
+        encode::bulk(out, name.as_bytes());
+        encode::bulk(out, value.as_bytes());
+    }
+    encode::bulk(out, b"proto");
+    encode::integer(out, if protocol == Protocol::Resp3 { 3 } else { 2 });
+    encode::bulk(out, b"id");
+    encode::integer(out, i64::try_from(id).unwrap_or(i64::MAX));
+    for (name, value) in [("mode", "standalone"), ("role", "master")] {
+        encode::bulk(out, name.as_bytes());
+        encode::bulk(out, value.as_bytes());
+    }
+    encode::bulk(out, b"modules");
+    encode::header(out, b'*', 0);
+}
+
+fn select(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]]) -> Handled {
+    let [_, database] = arguments else { return call.reject(session, &ReplyError::wrong_arity("select")) };
+    let Some(database) = strict_number(database) else {
+        return call.reject(session, &ReplyError::new("ERR value is not an integer or out of range"));
+    };
+    let out_of_range = || ReplyError::new("ERR DB index is out of range");
+    let Ok(database) = u32::try_from(database) else { return call.reject(session, &out_of_range()) };
+    if call.client.exclusive.borrow().is_some() && session.replies.in_flight() > 0 {
+        // A transaction that is on its way may select a database as well.
+        return Handled::WaitUntilAnswered;
+    }
+    match call.link {
+        Link::Embedded(_) if database >= call.settings.embedded_databases => call.reject(session, &out_of_range()),
+        Link::Unreachable => {
+            // Nobody could be asked in time; a database that is not there is told when it is used.
+            part_from_exclusive(call.client, session);
+            session.database = database;
+            call.client.relink_later.set(true);
+            call.say(session, Outcome::Unreachable, |out| encode::simple(out, "OK"))
+        }
+        Link::Embedded(_) | Link::Disabled => {
+            session.database = database;
+            call.say(session, Outcome::Ok, |out| encode::simple(out, "OK"))
+        }
+        Link::Lane(lane, _) if !session.transaction.is_none() && lane.accepts().is_ok() => {
+            // The connection that watches the keys changes its database, and can't go back to the pool.
+            call.client.tainted.set(true);
+            let slot = session.replies.open();
+            session.gate = Some(slot);
+            lane.push_with(call.deadline, call.waiter(To::Slot(slot), Step::Select(database)), &[], |out| {
+                encode::command(out, &[b"SELECT", database.to_string().as_bytes()]);
+            });
+            Handled::Done
+        }
+        Link::Lane(..) if database != session.database && session.replies.in_flight() > 0 => Handled::WaitUntilAnswered,
+        Link::Lane(_, node) => {
+            let lane = node.shared_lane(LaneKey { protocol: session.protocol, database });
+            let slot = session.replies.open();
+            let waiter = call.waiter(To::Slot(slot), Step::Select(database));
+            if lane.is_ready() || lane.accepts().is_err() {
+                // Known to be accepted, or nobody there to ask.
+                finish_select(call.client, session, slot, database);
+            } else {
+                session.gate = Some(slot);
+                lane.push(call.deadline, waiter, b"*1\r\n$4\r\nPING\r\n");
+            }
+            Handled::Done
+        }
+    }
+}
+
+fn finish_select(client: &Rc<Client>, session: &mut Session, slot: crate::session::Slot, database: u32) {
+    session.database = database;
+    client.relink_later.set(true);
+    client.fill(session, slot, b"+OK\r\n");
+}
+
+/// The lane of another database is there.
+pub(super) fn on_selected(turn: Turn<'_>, database: u32, frame: &[u8]) {
+    if frame[0] == b'-' && !super::step::is_outage(frame) {
+        return turn.finish(frame, Outcome::Error);
+    }
+    turn.session.database = database;
+    relink(turn.client, turn.session);
+    turn.finish(b"+OK\r\n", Outcome::Ok);
+}
+
+/// The lane of another database could not be had: because the upstream has no such database, or because it is gone.
+pub(super) fn on_select_failed(turn: Turn<'_>, database: u32, failure: &Failure) {
+    if let Failure::LaneRefused(words) = failure {
+        let mut frame = Vec::new();
+        encode::error(&mut frame, words);
+        return turn.finish(&frame, Outcome::Error);
+    }
+    turn.session.database = database;
+    relink(turn.client, turn.session);
+    turn.finish(b"+OK\r\n", Outcome::Unreachable);
+}
+
+/// RESET: everything the session asked for is forgotten (<https://redis.io/docs/latest/commands/reset/>).
+fn reset(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]]) -> Handled {
+    if arguments.len() != 1 {
+        return call.reject(session, &ReplyError::wrong_arity("reset"));
+    }
+    transaction::abandon(call.client, session, call.now);
+    if session.replies.in_flight() > 0 {
+        return Handled::WaitUntilAnswered;
+    }
+    call.client.settle(session);
+    session.protocol = Protocol::Resp2;
+    session.identity = Identity::default();
+    session.database = match &*call.client.link.borrow() {
+        Link::Lane(_, node) => node.database(),
+        _ => 0,
+    };
+    call.client.relink_later.set(true);
+    call.say(session, Outcome::Ok, |out| encode::simple(out, "RESET"))
+}
+
+/// CLIENT and its subcommands, as far as they are about this connection.
+fn client(session: &mut Session, subcommand: &[u8], rest: &[&[u8]], out: &mut Vec<u8>) -> Result<(), ReplyError> {
+    let subcommand = String::from_utf8_lossy(subcommand).to_ascii_uppercase();
+    match (subcommand.as_str(), rest) {
+        ("ID", []) => encode::integer(out, i64::try_from(session.id).unwrap_or(i64::MAX)),
+        ("GETNAME", []) if session.identity.name.is_empty() => encode::nil(out, session.protocol),
+        ("GETNAME", []) => encode::bulk(out, &session.identity.name),
+        ("SETNAME", [name]) => {
+            check_name(name)?;
+            session.identity.name = name.to_vec();
+            encode::simple(out, "OK");
+        }
+        ("SETINFO", [attribute, value]) => {
+            set_info(session, attribute, value)?;
+            encode::simple(out, "OK");
+        }
+        ("INFO", []) => {
+            let line = introspect::client_line(session);
+            match session.protocol {
+                Protocol::Resp2 => encode::bulk(out, line.as_bytes()),
+                Protocol::Resp3 => encode::verbatim(out, line.as_bytes()),
+            }
+        }
+        ("NO-EVICT" | "NO-TOUCH", [switch]) if is_switch(switch) => encode::simple(out, "OK"),
+        ("NO-EVICT" | "NO-TOUCH", [_]) => return Err(ReplyError::syntax()),
+        ("GETREDIR", []) => encode::integer(out, -1),
+        ("ID" | "GETNAME" | "SETNAME" | "SETINFO" | "INFO" | "NO-EVICT" | "NO-TOUCH" | "GETREDIR", _) => {
+            return Err(ReplyError::wrong_arity(&format!("client|{subcommand}")));
+        }
+        (
+            "LIST" | "KILL" | "PAUSE" | "UNPAUSE" | "REPLY" | "TRACKING" | "TRACKINGINFO" | "CACHING" | "UNBLOCK"
+            | "HELP",
+            _,
+        ) => {
+            return Err(ReplyError::new(format!("ERR CLIENT {subcommand} is not supported by fca-proxy yet")));
+        }
+        _ => {
+            return Err(ReplyError::new(format!("ERR unknown subcommand '{subcommand}'. Try CLIENT HELP.")));
+        }
+    }
+    Ok(())
+}
+
+/// A number in the one form that Redis takes: no plus sign, no leading zeros.
+fn strict_number(text: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(text).ok()?;
+    text.parse::<i64>().ok().filter(|number| number.to_string() == text)
+}
+
+fn is_switch(word: &[u8]) -> bool {
+    word.eq_ignore_ascii_case(b"on") || word.eq_ignore_ascii_case(b"off")
+}
+
+fn set_info(session: &mut Session, attribute: &[u8], value: &[u8]) -> Result<(), ReplyError> {
+    let (place, name) = if attribute.eq_ignore_ascii_case(b"lib-name") {
+        (&mut session.identity.library, "lib-name")
+    } else if attribute.eq_ignore_ascii_case(b"lib-ver") {
+        (&mut session.identity.library_version, "lib-ver")
+    } else {
+        let attribute = String::from_utf8_lossy(attribute);
+        return Err(ReplyError::new(format!("ERR Unrecognized option '{attribute}'")));
+    };
+    if !is_printable(value) {
+        let text = format!("ERR {name} cannot contain spaces, newlines or special characters.");
+        return Err(ReplyError::new(text));
+    }
+    if value.len() > NAME_BYTES_MAX {
+        return Err(ReplyError::new(format!("ERR {name} is too long")));
+    }
+    *place = value.to_vec();
+    Ok(())
+}
+
+/// How long a client's name may be, in bytes; it is kept for as long as the client stays.
+const NAME_BYTES_MAX: usize = 1024;
+
+fn check_name(name: &[u8]) -> Result<(), ReplyError> {
+    if !is_printable(name) {
+        return Err(ReplyError::new("ERR Client names cannot contain spaces, newlines or special characters."));
+    }
+    if name.len() > NAME_BYTES_MAX {
+        return Err(ReplyError::new("ERR Client name is too long"));
+    }
+    Ok(())
+}
+
+fn is_printable(text: &[u8]) -> bool {
+    text.iter().all(u8::is_ascii_graphic)
+}

@@ -1,0 +1,161 @@
+//! The life of one request across session, upstream, embedded store and keys.
+//!
+//! [`handle`] carries out one request of a session: answers it here, sends one command upstream, or several. Every
+//! command that is sent carries a [`Waiter`], which says what its reply is for ([`Step`]); [`Core`] hears the replies
+//! of all lanes of its worker and takes each the next step. Each kind of request is a file of its own.
+//!
+//! Guarantees: every slot that is opened is filled exactly once, with a reply, a nil, or an error in Redis's words;
+//! nothing here waits.
+
+mod client;
+mod fca;
+mod flush;
+mod forward;
+mod gather;
+mod introspect;
+mod local;
+mod request;
+mod settings;
+mod step;
+mod transaction;
+
+pub use client::Client;
+pub use request::{Handled, handle};
+pub use settings::{Namespace, Settings};
+pub use step::{Step, Waiter};
+
+use crate::embedded::Store;
+use crate::metrics::{Counter, Recorder, Registry};
+use crate::upstream::{Failure, Lane, LaneKey, Node, NodeState, NodeStatus, Popped, Replies};
+use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The embedded store as the workers share it. The one lock of the program: it is held for one command, and only where
+/// there is no upstream.
+#[expect(
+    clippy::disallowed_types,
+    reason = "the one named exception: a store that all workers share without an upstream"
+)]
+pub type SharedStore = Arc<std::sync::Mutex<Store>>;
+
+/// Where a session's requests go.
+#[derive(Clone)]
+pub enum Link {
+    /// To the store inside the process.
+    Embedded(SharedStore),
+    /// Nowhere: the cache is switched off.
+    Disabled,
+    /// Nowhere: the time for asking is up.
+    Unreachable,
+    /// To a lane of this node.
+    Lane(Rc<Lane<Waiter>>, Rc<Node<Core>>),
+}
+
+/// What all sessions of one worker have in common.
+pub struct Core {
+    /// What the configuration says; swapped as a whole by a reload.
+    pub settings: RefCell<Rc<Settings>>,
+    /// This worker's counters.
+    pub recorder: Arc<Recorder>,
+    /// All workers' counters, for INFO and FCA.STATS.
+    pub registry: Arc<Registry>,
+    /// The upstream as all workers see it; none when there is none.
+    pub upstream: Option<Arc<NodeStatus>>,
+    /// Clients with something to write.
+    dirty: RefCell<Vec<Rc<Client>>>,
+    /// The list of the last turn, kept for its allocation.
+    flushing: RefCell<Vec<Rc<Client>>>,
+    /// Output buffers that no session uses.
+    buffers: RefCell<Vec<Vec<u8>>>,
+    /// Room for a key's text while it is derived.
+    text: RefCell<Vec<u8>>,
+    /// Whether the program is ending: sessions close once they are answered.
+    pub draining: Cell<bool>,
+}
+
+/// How many idle output buffers a worker keeps, and how large each may be, in bytes.
+const BUFFERS_KEPT: usize = 256;
+const BUFFER_KEPT_BYTES: usize = 16 * 1024;
+
+impl Core {
+    /// The common things of a worker.
+    pub fn new(
+        settings: Settings,
+        recorder: Arc<Recorder>,
+        registry: Arc<Registry>,
+        upstream: Option<Arc<NodeStatus>>,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            settings: RefCell::new(Rc::new(settings)),
+            recorder,
+            registry,
+            upstream,
+            dirty: RefCell::default(),
+            flushing: RefCell::default(),
+            buffers: RefCell::default(),
+            text: RefCell::default(),
+            draining: Cell::new(false),
+        })
+    }
+
+    fn take_buffer(&self) -> Vec<u8> {
+        self.buffers.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(1024))
+    }
+
+    fn keep_buffer(&self, buffer: Vec<u8>) {
+        let mut buffers = self.buffers.borrow_mut();
+        if buffers.len() < BUFFERS_KEPT && (1..=BUFFER_KEPT_BYTES).contains(&buffer.capacity()) {
+            buffers.push(buffer);
+        }
+    }
+
+    /// Writes what the sessions of this worker were answered in this turn.
+    pub fn flush_dirty(&self) {
+        let mut flushing = self.flushing.take();
+        std::mem::swap(&mut flushing, &mut *self.dirty.borrow_mut());
+        for client in flushing.drain(..) {
+            client.dirty.set(false);
+            // A fault of one client's must not keep the others behind it from their replies.
+            if catch_unwind(AssertUnwindSafe(|| client.flush())).is_err() {
+                self.recorder.add(Counter::SessionPanics, 1);
+                client.broken.set(true);
+                client.wake();
+            }
+        }
+        self.flushing.replace(flushing);
+    }
+
+    /// Whether the upstream is there, in a word for people.
+    pub fn upstream_state(&self) -> &'static str {
+        match self.upstream.as_ref().map(|status| status.state()) {
+            None | Some(NodeState::Reachable) => "up",
+            Some(NodeState::Connecting) => "connecting",
+            Some(NodeState::Unreachable) => "down",
+        }
+    }
+}
+
+impl Replies for Core {
+    type Waiter = Waiter;
+
+    #[inline]
+    fn reply(&self, lane: &Rc<Lane<Waiter>>, answered: Popped<Waiter>, note: &[u8], frame: &[u8], now: Instant) {
+        step::on_reply(lane, answered, note, frame, now);
+    }
+
+    fn failed(&self, waiter: Waiter, deadline: Instant, failure: &Failure, now: Instant) {
+        step::on_failure(waiter, deadline, failure, now);
+    }
+
+    fn turn_ended(&self, _now: Instant) {
+        self.flush_dirty();
+    }
+}
+
+/// The lane that a session's requests go to while it is in no stateful mode.
+fn lane_key(session: &crate::session::Session) -> LaneKey {
+    LaneKey { protocol: session.protocol, database: session.database }
+}

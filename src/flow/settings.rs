@@ -1,0 +1,94 @@
+//! What a worker needs of the configuration for each request, in the form in which it needs it.
+//!
+//! Guarantees that a worker reads one consistent set: a reload swaps the whole. Leaves checking to `config`.
+
+use crate::config::{Config, Limits, OnUnreachable, QuestionMark, UnknownNamespaces};
+use crate::key::KeySecret;
+use crate::metrics::{NamespaceLabel, Registry};
+use crate::resp::{ReplyError, RequestLimits};
+use hashbrown::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// One worker's copy of what can be reloaded, and of what it needs besides.
+pub struct Settings {
+    /// Bounds on clients and their requests.
+    pub limits: Limits,
+    /// The bounds that the request scanner keeps.
+    pub request_limits: RequestLimits,
+    /// How long a request may take in all.
+    pub timeout: Duration,
+    /// What forwarded commands are answered while the upstream is gone.
+    pub on_unreachable: OnUnreachable,
+    /// How many databases the embedded store has.
+    pub embedded_databases: u32,
+    /// What each entry's key begins with.
+    pub key_prefix: Box<[u8]>,
+    unknown_namespaces: UnknownNamespaces,
+    named: HashMap<Box<[u8]>, Rc<Namespace>, foldhash::fast::RandomState>,
+    defaults: Rc<Namespace>,
+}
+
+/// What holds for the entries of one namespace.
+pub struct Namespace {
+    /// Its label in the metrics.
+    pub label: NamespaceLabel,
+    /// Whether it is cached at all.
+    pub enabled: bool,
+    /// How long an entry lives that says nothing of it.
+    pub ttl: Duration,
+    /// How long an entry lives at most.
+    pub ttl_max: Duration,
+    /// Whether two spellings that differ in a question mark are one entry.
+    pub twins: bool,
+    /// The secret that keys are derived with.
+    pub secret: Option<KeySecret>,
+}
+
+impl Settings {
+    /// The settings that a configuration amounts to.
+    pub fn new(config: &Config, registry: &Registry) -> Self {
+        let namespace = |label, written: &crate::config::Namespace| {
+            Rc::new(Namespace {
+                label,
+                enabled: written.enabled,
+                ttl: written.ttl,
+                ttl_max: written.ttl_max,
+                twins: written.question_mark == QuestionMark::Same,
+                secret: written.key_secret.as_ref().map(|secret| KeySecret::new(secret.expose().to_vec())),
+            })
+        };
+        let named = config
+            .namespaces
+            .named()
+            .map(|(name, written)| (name.as_bytes().into(), namespace(registry.namespace(name), written)))
+            .collect();
+        let limits = config.limits.clone();
+        Self {
+            request_limits: RequestLimits { args_max: limits.request_args_max, bytes_max: limits.request_bytes_max },
+            limits,
+            timeout: config.upstream.timeout,
+            on_unreachable: config.upstream.on_unreachable,
+            embedded_databases: config.embedded.databases,
+            key_prefix: config.key_prefix.as_bytes().into(),
+            unknown_namespaces: config.unknown_namespaces,
+            named,
+            defaults: namespace(NamespaceLabel::OTHER, config.namespaces.defaults()),
+        }
+    }
+
+    /// What holds for a namespace; its name was checked to be one.
+    ///
+    /// # Errors
+    /// The configuration does not name it, and says to refuse such.
+    pub fn namespace(&self, name: &[u8]) -> Result<&Rc<Namespace>, ReplyError> {
+        match (self.named.get(name), self.unknown_namespaces) {
+            (Some(namespace), _) => Ok(namespace),
+            (None, UnknownNamespaces::Defaults) => Ok(&self.defaults),
+            (None, UnknownNamespaces::Reject) => Err(ReplyError::new(format!(
+                "ERR unknown namespace '{}': the configuration does not name it",
+                String::from_utf8_lossy(name)
+            ))),
+        }
+    }
+}

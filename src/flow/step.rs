@@ -1,0 +1,198 @@
+//! What the reply to a command that was sent is for, and what happens when it comes or does not.
+//!
+//! Guarantees: [`on_reply`] or [`on_failure`] is called once for each waiter, and each call either fills the place that
+//! the waiter stands for or sends the next command with a waiter for the same place.
+
+use super::fca::Lookup;
+use super::flush::Flush;
+use super::gather::Gather;
+use super::introspect::{self, CommandMerge};
+use super::{Client, fca, flush, local, transaction};
+use crate::config::OnUnreachable;
+use crate::metrics::{Family, NamespaceLabel, Outcome};
+use crate::resp::{Protocol, encode};
+use crate::session::{Queued, Session, Slot};
+use crate::upstream::{Failure, Lane, Popped};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// What an upstream command was sent for.
+pub struct Waiter {
+    /// Whose request it belongs to.
+    pub(super) client: Rc<Client>,
+    /// Where its outcome goes.
+    pub(super) to: To,
+    /// What its reply means.
+    pub(super) step: Step,
+    /// How the request is counted.
+    pub(super) family: Family,
+}
+
+/// Where the outcome of a step goes.
+#[derive(Clone)]
+pub(super) enum To {
+    /// Into the client's reply slot.
+    Slot(Slot),
+    /// Into one place of a reply that is put together from several.
+    Part(Rc<Gather>, u32),
+    /// Nowhere.
+    Nowhere,
+}
+
+/// What the reply to an upstream command means.
+pub enum Step {
+    /// It is the client's reply, as it is.
+    Forward,
+    /// It means nothing.
+    Swallow,
+    /// It says whether an entry is there: a GET, TTL or PTTL of one of its spellings.
+    Lookup(Lookup),
+    /// It says whether an entry was stored.
+    Store(NamespaceLabel),
+    /// It says how many spellings of an entry were removed.
+    Delete(NamespaceLabel),
+    /// It says whether the upstream answers now.
+    Available,
+    /// It says whether the upstream has this database.
+    Select(u32),
+    /// It says that a connection of the session's own has changed its protocol.
+    Hello,
+    /// It is a step of FCA.FLUSH.
+    Flush(Box<Flush>),
+    /// It is the upstream's INFO, to which the proxy adds its own section.
+    Info,
+    /// It is the upstream's answer to COMMAND, which is merged with the FCA family.
+    Command(Box<CommandMerge>),
+    /// It answers MULTI or WATCH: without an upstream, OK, and the next EXEC answers nil.
+    Enter,
+    /// It answers DISCARD or UNWATCH: without an upstream, OK.
+    Leave,
+    /// It says that a command was queued.
+    Queued,
+    /// It is EXEC's reply.
+    Exec(Box<Queued>),
+}
+
+/// Everything that a step needs of the reply it answers.
+pub(super) struct Turn<'a> {
+    pub(super) client: &'a Rc<Client>,
+    pub(super) session: &'a mut Session,
+    pub(super) to: To,
+    pub(super) family: Family,
+    pub(super) deadline: Instant,
+    pub(super) now: Instant,
+}
+
+impl Turn<'_> {
+    /// Puts the outcome into its place and counts the request.
+    #[inline]
+    pub(super) fn finish(self, frame: &[u8], outcome: Outcome) {
+        match self.to {
+            To::Slot(slot) => {
+                let took = took(self.client, self.deadline, self.now);
+                self.client.core.recorder.request(self.family, outcome, took);
+                self.client.fill(self.session, slot, frame);
+            }
+            To::Part(gather, index) => gather.put(self.client, self.session, index, frame, outcome, self.now),
+            To::Nowhere => {}
+        }
+    }
+
+    /// Finishes as a command does whose upstream can't be reached.
+    pub(super) fn finish_unreachable(self) {
+        let frame = unreachable_frame(self.client, self.session.protocol);
+        self.finish(frame, Outcome::Unreachable);
+    }
+
+    /// Finishes with the nil of a single value.
+    pub(super) fn finish_nil(self, outcome: Outcome) {
+        let frame = encode::nil_frame(self.session.protocol);
+        self.finish(frame, outcome);
+    }
+}
+
+/// How long a request has taken whose budget ends at `deadline`.
+#[inline]
+pub(super) fn took(client: &Client, deadline: Instant, now: Instant) -> Duration {
+    let began = deadline.checked_sub(client.core.settings.borrow().timeout);
+    now.saturating_duration_since(began.unwrap_or(now))
+}
+
+/// What a forwarded command is answered while the upstream is gone.
+pub(super) fn unreachable_frame(client: &Client, protocol: Protocol) -> &'static [u8] {
+    match client.core.settings.borrow().on_unreachable {
+        OnUnreachable::Nil => encode::nil_frame(protocol),
+        OnUnreachable::Error => b"-ERR upstream unreachable\r\n",
+    }
+}
+
+/// Whether an error says that the upstream serves nobody at present
+/// (<https://redis.io/docs/latest/develop/reference/protocol-spec/#simple-errors>, `createSharedObjects` in `server.c`).
+pub(super) fn is_outage(frame: &[u8]) -> bool {
+    frame.starts_with(b"-LOADING ") || frame.starts_with(b"-MASTERDOWN ") || frame.starts_with(b"-CLUSTERDOWN ")
+}
+
+/// The upstream answered.
+#[inline]
+pub(super) fn on_reply(lane: &Rc<Lane<Waiter>>, answered: Popped<Waiter>, note: &[u8], frame: &[u8], now: Instant) {
+    let Popped { waiter: Waiter { client, to, step, family }, deadline } = answered;
+    if client.broken.get() {
+        return;
+    }
+    let session = &mut *client.session.borrow_mut();
+    client.core.recorder.upstream_round_trip(took(&client, deadline, now));
+    let turn = Turn { client: &client, session, to, family, deadline, now };
+    match step {
+        Step::Forward => {
+            if frame[0] != b'-' {
+                turn.finish(frame, Outcome::Ok);
+            } else if is_outage(frame) {
+                turn.finish_unreachable();
+            } else {
+                turn.finish(frame, Outcome::Error);
+            }
+        }
+        Step::Swallow => {}
+        Step::Lookup(lookup) => fca::on_looked_up(turn, lookup, lane, note, frame),
+        Step::Store(label) => fca::on_stored(turn, label, frame),
+        Step::Delete(label) => fca::on_deleted(turn, label, frame),
+        Step::Available => turn.finish(if is_outage(frame) { b":0\r\n" } else { b":1\r\n" }, Outcome::Ok),
+        Step::Select(database) => local::on_selected(turn, database, frame),
+        Step::Hello => local::on_hello(turn),
+        Step::Flush(flush) => flush::on_reply(turn, flush, lane, frame),
+        Step::Info => introspect::on_info(turn, Some(frame)),
+        Step::Command(merge) => introspect::on_command(turn, &merge, Some(frame)),
+        Step::Enter | Step::Leave | Step::Queued | Step::Exec(_) => transaction::on_reply(turn, step, frame),
+    }
+}
+
+/// The upstream did not answer.
+pub(super) fn on_failure(waiter: Waiter, deadline: Instant, failure: &Failure, now: Instant) {
+    let Waiter { client, to, step, family } = waiter;
+    if client.broken.get() {
+        return;
+    }
+    let session = &mut *client.session.borrow_mut();
+    let turn = Turn { client: &client, session, to, family, deadline, now };
+    match step {
+        Step::Forward => match failure {
+            Failure::LaneRefused(words) => {
+                let mut frame = Vec::new();
+                encode::error(&mut frame, words);
+                turn.finish(&frame, Outcome::Error);
+            }
+            _ => turn.finish_unreachable(),
+        },
+        Step::Swallow => {}
+        Step::Lookup(lookup) => fca::on_lookup_failed(turn, &lookup),
+        Step::Store(label) => fca::on_store_failed(turn, label),
+        Step::Delete(_) => turn.finish_nil(Outcome::Unreachable),
+        Step::Available => turn.finish(b":0\r\n", Outcome::Ok),
+        Step::Select(database) => local::on_select_failed(turn, database, failure),
+        Step::Hello => local::on_hello(turn),
+        Step::Flush(_) => turn.finish_nil(Outcome::Unreachable),
+        Step::Info => introspect::on_info(turn, None),
+        Step::Command(merge) => introspect::on_command(turn, &merge, None),
+        Step::Enter | Step::Leave | Step::Queued | Step::Exec(_) => transaction::on_failure(turn, &step),
+    }
+}

@@ -1,0 +1,412 @@
+//! MULTI, EXEC, WATCH: a connection of one's own until the transaction is over.
+//!
+//! Guarantees: the session's commands stay in order when it changes connections (it changes only while nothing is in
+//! flight); a connection goes back to the pool clean, whatever the client did; without an upstream a transaction can
+//! be begun and queued, and EXEC answers nil, which says what is true: it was not executed.
+
+use super::forward;
+use super::request::{Call, Handled, is_hazard, looks_up, relink};
+use super::step::{Step, To, Turn, Waiter, unreachable_frame};
+use super::{Client, Link, fca, lane_key, local};
+use crate::command::{Command, Kind, Local, Transaction as Which};
+use crate::config::OnUnreachable;
+use crate::metrics::{Family, Outcome};
+use crate::resp::{Arguments, Protocol, ReplyError, elements, encode};
+use crate::session::{Queued, Session, Shape, Transaction};
+use crate::upstream::Lane;
+use std::rc::Rc;
+use std::time::Instant;
+
+/// Commands of the FCA family that one transaction may queue; their shapes are kept until EXEC.
+const SHAPED_MAX: usize = 65_536;
+
+/// Bytes of answers given here (ECHO, say) that one transaction may keep until EXEC.
+const KEPT_BYTES_MAX: usize = 1024 * 1024;
+
+/// MULTI, EXEC, DISCARD, WATCH or UNWATCH while no command is queued.
+pub(super) fn handle(
+    call: &Call<'_>,
+    session: &mut Session,
+    which: Which,
+    request: Arguments<'_>,
+    arguments: &[&[u8]],
+) -> Handled {
+    if let Link::Embedded(store) = call.link {
+        return forward::execute(call, session, store, arguments);
+    }
+    match which {
+        Which::Multi if request.len() > 1 => call.reject(session, &ReplyError::wrong_arity("multi")),
+        Which::Watch if request.len() < 2 => call.reject(session, &ReplyError::wrong_arity("watch")),
+        Which::Multi | Which::Watch => enter(call, session, which, request),
+        Which::Exec if request.len() > 1 => exec_abort(call, session),
+        Which::Exec => call.reject(session, &ReplyError::new("ERR EXEC without MULTI")),
+        Which::Discard if request.len() > 1 => call.reject(session, &ReplyError::wrong_arity("discard")),
+        Which::Unwatch if request.len() > 1 => call.reject(session, &ReplyError::wrong_arity("unwatch")),
+        Which::Discard => call.reject(session, &ReplyError::new("ERR DISCARD without MULTI")),
+        Which::Unwatch => unwatch(call, session, request),
+    }
+}
+
+fn enter(call: &Call<'_>, session: &mut Session, which: Which, request: Arguments<'_>) -> Handled {
+    if looks_up(session) {
+        return Handled::WaitUntilAnswered;
+    }
+    let in_flight = session.replies.in_flight() > 0;
+    let mut exclusive = call.client.exclusive.borrow_mut();
+    if exclusive.as_ref().is_none_or(|lane| lane.is_dead()) {
+        if in_flight {
+            return Handled::WaitUntilAnswered;
+        }
+        if let Link::Lane(_, node) = call.link
+            && !session.transaction.is_lost()
+        {
+            *exclusive = Some(node.exclusive_lane(lane_key(session)));
+            call.client.tainted.set(false);
+        }
+    }
+    let lane = exclusive.as_ref().filter(|lane| lane.accepts().is_ok());
+    if lane.is_none() && call.settings.on_unreachable == OnUnreachable::Error {
+        return forward::unreachable(call, session);
+    }
+    match which {
+        Which::Multi => session.transaction.begin(),
+        _ => session.transaction.watch(),
+    }
+    match lane {
+        Some(lane) if !session.transaction.is_lost() => forward::send(call, session, lane, request, Step::Enter),
+        _ => {
+            lose(call.client, session);
+            call.say(session, Outcome::Unreachable, |out| encode::simple(out, "OK"))
+        }
+    }
+}
+
+/// The transaction can't run any more. Its connection, if it lives, may still watch or queue: it must not go back.
+fn lose(client: &Client, session: &mut Session) {
+    session.transaction.lose();
+    client.tainted.set(true);
+}
+
+fn unwatch(call: &Call<'_>, session: &mut Session, request: Arguments<'_>) -> Handled {
+    let lost = session.transaction.is_lost();
+    session.transaction = Transaction::None;
+    match call.client.exclusive.borrow().as_ref().filter(|lane| !lost && lane.accepts().is_ok()) {
+        Some(lane) => forward::send(call, session, lane, request, Step::Leave),
+        None => call.say(session, Outcome::Ok, |out| encode::simple(out, "OK")),
+    }
+}
+
+/// A command between MULTI and EXEC.
+pub(super) fn queue(
+    call: &Call<'_>,
+    session: &mut Session,
+    command: Option<&'static Command>,
+    request: Arguments<'_>,
+    arguments: &[&[u8]],
+) -> Handled {
+    match command.map(|command| (command, command.kind)) {
+        Some((_, Kind::Transaction(Which::Exec))) if request.len() > 1 => exec_abort(call, session),
+        Some((_, Kind::Transaction(Which::Exec))) => exec(call, session, request),
+        Some((_, Kind::Transaction(Which::Discard))) if request.len() > 1 => {
+            call.reject(session, &ReplyError::wrong_arity("discard"))
+        }
+        Some((_, Kind::Transaction(Which::Discard))) => discard(call, session, request),
+        // Refused in Redis's own words, and not queued.
+        Some((_, Kind::Transaction(Which::Multi | Which::Watch))) => {
+            with_lane(call, session, |call, session, lane| forward::send(call, session, lane, request, Step::Queued))
+        }
+        Some((_, Kind::Transaction(Which::Unwatch))) => queue_one(call, session, request),
+        Some((_, Kind::Fca(which))) => fca::queue(call, session, which, arguments),
+        Some((_, Kind::Local(which))) => queue_local(call, session, which, request, arguments),
+        Some((command, Kind::Forward)) if is_hazard(&request) => {
+            let text = format!("ERR {} is not supported by fca-proxy yet", command.name);
+            call.reject(session, &ReplyError::new(text))
+        }
+        Some((command, Kind::PubSub | Kind::Monitor | Kind::Refused)) => {
+            let text = format!("ERR {} is not supported by fca-proxy yet", command.name);
+            call.reject(session, &ReplyError::new(text))
+        }
+        Some((_, Kind::Forward | Kind::Blocking)) | None => queue_one(call, session, request),
+    }
+}
+
+/// Queues a command as it is.
+fn queue_one(call: &Call<'_>, session: &mut Session, request: Arguments<'_>) -> Handled {
+    with_lane(call, session, |call, session, lane| {
+        let handled = forward::send(call, session, lane, request, Step::Queued);
+        session.transaction.queue(Shape::One);
+        handled
+    })
+}
+
+/// Commands that are answered here would run at once if they were not queued with their answer.
+fn queue_local(
+    call: &Call<'_>,
+    session: &mut Session,
+    which: Local,
+    request: Arguments<'_>,
+    arguments: &[&[u8]],
+) -> Handled {
+    match which {
+        Local::Quit | Local::Reset => local::handle(call, session, which, request, arguments),
+        Local::Hello | Local::Auth => {
+            call.reject(session, &ReplyError::new("ERR Command not allowed inside a transaction"))
+        }
+        Local::Select => {
+            let database = arguments.get(1).and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
+            match database {
+                Some(database) if arguments.len() == 2 => {
+                    call.client.tainted.set(true);
+                    queue_shaped(call, session, Shape::Select(database), |commands| {
+                        commands.push(request.bytes().to_vec());
+                    })
+                }
+                // Redis says what is wrong with it.
+                _ => queue_one(call, session, request),
+            }
+        }
+        Local::Ping | Local::Echo | Local::Client => match local::answer(session, which, arguments) {
+            Ok(frame) => queue_shaped(call, session, Shape::Here(frame), |_| {}),
+            Err(error) => call.reject(session, &error),
+        },
+        Local::Info | Local::Command => queue_one(call, session, request),
+    }
+}
+
+/// Queues a command of the client that takes the upstream commands which `write` appends: as many as its shape says.
+pub(super) fn queue_shaped(
+    call: &Call<'_>,
+    session: &mut Session,
+    shape: Shape,
+    write: impl FnOnce(&mut Vec<Vec<u8>>),
+) -> Handled {
+    if matches!(&session.transaction, Transaction::Queueing { queued, .. } if queued.shaped() >= SHAPED_MAX || queued.kept_bytes() >= KEPT_BYTES_MAX)
+    {
+        return call
+            .reject(session, &ReplyError::new("ERR too many commands that fca-proxy answers in one transaction"));
+    }
+    with_lane(call, session, |call, session, lane| {
+        let mut commands = Vec::new();
+        write(&mut commands);
+        session.transaction.queue(shape);
+        match commands.split_last() {
+            None => call.say(session, Outcome::Ok, |out| encode::simple(out, "QUEUED")),
+            Some((last, others)) => {
+                for command in others {
+                    lane.push(call.deadline, call.waiter(To::Nowhere, Step::Swallow), command);
+                }
+                let slot = session.replies.open();
+                lane.push(call.deadline, call.waiter(To::Slot(slot), Step::Queued), last);
+                Handled::Done
+            }
+        }
+    })
+}
+
+/// Carries on with the transaction's connection, or says QUEUED where it is gone.
+fn with_lane(
+    call: &Call<'_>,
+    session: &mut Session,
+    carry_on: impl FnOnce(&Call<'_>, &mut Session, &Rc<Lane<Waiter>>) -> Handled,
+) -> Handled {
+    if !session.transaction.is_lost()
+        && let Some(lane) = call.client.exclusive.borrow().as_ref().filter(|lane| lane.accepts().is_ok())
+    {
+        return carry_on(call, session, lane);
+    }
+    lose(call.client, session);
+    call.say(session, Outcome::Unreachable, |out| encode::simple(out, "QUEUED"))
+}
+
+fn exec(call: &Call<'_>, session: &mut Session, request: Arguments<'_>) -> Handled {
+    let Transaction::Queueing { lost, aborted, queued } = std::mem::take(&mut session.transaction) else {
+        return call.reject(session, &ReplyError::new("ERR EXEC without MULTI"));
+    };
+    let exclusive = call.client.exclusive.borrow();
+    let lane = exclusive.as_ref().filter(|lane| !lost && lane.accepts().is_ok());
+    match lane {
+        _ if aborted => {
+            if let Some(lane) = lane {
+                lane.push(call.deadline, call.waiter(To::Nowhere, Step::Swallow), DISCARD);
+            }
+            let error = ReplyError::new("EXECABORT Transaction discarded because of previous errors.");
+            call.say(session, Outcome::Rejected, |out| error.append_to(out))
+        }
+        Some(lane) => forward::send(call, session, lane, request, Step::Exec(Box::new(queued))),
+        None => {
+            let frame = encode::nil_array_frame(call.protocol);
+            call.say(session, Outcome::Unreachable, |out| out.extend_from_slice(frame))
+        }
+    }
+}
+
+/// EXEC with arguments ends the transaction, if there is one, and says so (`rejectCommand` in Redis's `server.c`).
+fn exec_abort(call: &Call<'_>, session: &mut Session) -> Handled {
+    abandon(call.client, session, call.now);
+    let words = "EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command";
+    call.say(session, Outcome::Rejected, |out| encode::error(out, words))
+}
+
+fn discard(call: &Call<'_>, session: &mut Session, request: Arguments<'_>) -> Handled {
+    let lost = session.transaction.is_lost();
+    session.transaction = Transaction::None;
+    match call.client.exclusive.borrow().as_ref().filter(|lane| !lost && lane.accepts().is_ok()) {
+        Some(lane) => forward::send(call, session, lane, request, Step::Leave),
+        None => call.say(session, Outcome::Ok, |out| encode::simple(out, "OK")),
+    }
+}
+
+const DISCARD: &[u8] = b"*1\r\n$7\r\nDISCARD\r\n";
+const UNWATCH: &[u8] = b"*1\r\n$7\r\nUNWATCH\r\n";
+
+/// The session leaves its transaction without a word (RESET, or it is gone): its connection is cleaned.
+pub(super) fn abandon(client: &Rc<Client>, session: &mut Session, now: Instant) {
+    let clean: &[u8] = match std::mem::take(&mut session.transaction) {
+        Transaction::None => return,
+        Transaction::Watching { .. } => UNWATCH,
+        // Discarding also forgets what was watched.
+        Transaction::Queueing { .. } => DISCARD,
+    };
+    if let Some(lane) = client.exclusive.borrow().as_ref().filter(|lane| lane.accepts().is_ok()) {
+        let deadline = now + client.core.settings.borrow().timeout;
+        let (client, to) = (Rc::clone(client), To::Nowhere);
+        lane.push(deadline, Waiter { client, to, step: Step::Swallow, family: Family::Transaction }, clean);
+    }
+}
+
+/// The upstream answered a command of a transaction.
+pub(super) fn on_reply(turn: Turn<'_>, step: Step, frame: &[u8]) {
+    if forward::says_outage(frame) {
+        return on_failure(turn, &step);
+    }
+    let outcome = if frame[0] == b'-' { Outcome::Error } else { Outcome::Ok };
+    match step {
+        Step::Exec(queued) if !queued.is_plain() => {
+            let protocol = turn.session.protocol;
+            match reshape(&queued, frame, protocol) {
+                Some(merged) => {
+                    take_selected(turn.client, turn.session, &queued, frame);
+                    turn.finish(&merged, outcome);
+                }
+                // Nil or an error: not executed, whatever was queued.
+                None => turn.finish(frame, outcome),
+            }
+        }
+        _ => turn.finish(frame, outcome),
+    }
+}
+
+/// A transaction that was executed may have selected another database.
+fn take_selected(client: &Client, session: &mut Session, queued: &Queued, frame: &[u8]) {
+    let replies = elements(frame).unwrap_or_default();
+    let mut at = 0;
+    for shape in queued.shapes() {
+        if let Shape::Select(database) = shape
+            && replies.get(at) == Some(&&b"+OK\r\n"[..])
+        {
+            session.database = *database;
+        }
+        at += shape.width();
+    }
+    relink(client, session);
+}
+
+/// The upstream did not answer a command of a transaction.
+pub(super) fn on_failure(turn: Turn<'_>, step: &Step) {
+    let frame: &[u8] = match step {
+        Step::Exec(_) => encode::nil_array_frame(turn.session.protocol),
+        Step::Leave => b"+OK\r\n",
+        Step::Enter => {
+            lose(turn.client, turn.session);
+            b"+OK\r\n"
+        }
+        Step::Queued => {
+            lose(turn.client, turn.session);
+            b"+QUEUED\r\n"
+        }
+        _ => unreachable_frame(turn.client, turn.session.protocol),
+    };
+    turn.finish(frame, Outcome::Unreachable);
+}
+
+/// EXEC's reply with one element for each command of the client; `None` when it is no array of as many elements as
+/// were queued.
+fn reshape(queued: &Queued, frame: &[u8], protocol: Protocol) -> Option<Vec<u8>> {
+    let replies = elements(frame).filter(|_| frame[0] == b'*')?;
+    let mut rest = replies.as_slice();
+    let mut merged = Vec::with_capacity(frame.len());
+    let shapes: Vec<&Shape> = queued.shapes().collect();
+    encode::header(&mut merged, b'*', shapes.len() as u64);
+    for shape in shapes {
+        let (own, behind) = rest.split_at_checked(shape.width())?;
+        append_shape(&mut merged, shape, own, protocol);
+        rest = behind;
+    }
+    rest.is_empty().then_some(merged)
+}
+
+fn append_shape(out: &mut Vec<u8>, shape: &Shape, replies: &[&[u8]], protocol: Protocol) {
+    let is_absent = |reply: &[u8]| matches!(reply, b"$-1\r\n" | b"_\r\n" | b":-2\r\n");
+    match shape {
+        Shape::Here(frame) => out.extend_from_slice(frame),
+        Shape::One | Shape::Select(_) => replies.iter().for_each(|reply| out.extend_from_slice(reply)),
+        Shape::FirstOf2 => {
+            let answer = replies.iter().find(|reply| !is_absent(reply)).or_else(|| replies.last());
+            match answer {
+                Some(reply) if reply[0] != b'-' => out.extend_from_slice(reply),
+                _ => encode::nil(out, protocol),
+            }
+        }
+        Shape::Stored { .. } => match replies.first() {
+            Some(reply) if reply[0] != b'-' => out.extend_from_slice(b"+OK\r\n"),
+            _ => encode::nil(out, protocol),
+        },
+        Shape::Each(parts) => {
+            encode::header(out, b'*', parts.len() as u64);
+            for (part, own) in split_widths(parts, replies) {
+                append_shape(out, part, own, protocol);
+            }
+        }
+        Shape::Count(parts) => {
+            let done = split_widths(parts, replies).filter(|(_, own)| {
+                own.first().is_some_and(|reply| reply[0] != b'-' && *reply != b":0\r\n" && !is_absent(reply))
+            });
+            encode::integer(out, done.count() as i64);
+        }
+    }
+}
+
+/// Each part with the replies that belong to it.
+fn split_widths<'a>(parts: &'a [Shape], replies: &'a [&'a [u8]]) -> impl Iterator<Item = (&'a Shape, &'a [&'a [u8]])> {
+    let mut at = 0;
+    parts.iter().map(move |part| {
+        let own = &replies[at.min(replies.len())..(at + part.width()).min(replies.len())];
+        at += part.width();
+        (part, own)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exec_has_one_element_for_each_command_of_the_client() {
+        let mut queued = Queued::default();
+        queued.push(Shape::One);
+        queued.push(Shape::FirstOf2);
+        queued.push(Shape::Stored { twin: true });
+        queued.push(Shape::Here(b"+PONG\r\n".to_vec()));
+        queued.push(Shape::Count(vec![Shape::One, Shape::One]));
+        queued.push(Shape::Each(vec![Shape::FirstOf2, Shape::One]));
+        let upstream = b"*10\r\n:7\r\n$-1\r\n$1\r\nx\r\n+OK\r\n:1\r\n:0\r\n:2\r\n$1\r\na\r\n$1\r\nb\r\n$-1\r\n";
+        let merged = reshape(&queued, upstream, Protocol::Resp2).unwrap();
+        assert_eq!(
+            merged.escape_ascii().to_string(),
+            b"*6\r\n:7\r\n$1\r\nx\r\n+OK\r\n+PONG\r\n:1\r\n*2\r\n$1\r\na\r\n$-1\r\n".escape_ascii().to_string()
+        );
+        assert_eq!(reshape(&queued, b"*-1\r\n", Protocol::Resp2), None);
+        assert_eq!(reshape(&queued, b"-EXECABORT no\r\n", Protocol::Resp2), None);
+        assert_eq!(reshape(&queued, b"*1\r\n:7\r\n", Protocol::Resp2), None);
+    }
+}

@@ -1,0 +1,116 @@
+//! One client's connection: its state and its replies.
+//!
+//! A [`Session`] is a value without a socket: what a client has asked for (protocol, database, name, transaction) and
+//! the [`ReplyQueue`] that keeps its replies in order. The bytes are moved by the worker, requests are carried out by
+//! the flow.
+
+mod replies;
+mod transaction;
+
+pub use replies::{ReplyQueue, Slot};
+pub use transaction::{Queued, Shape, Transaction};
+
+use crate::resp::Protocol;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+/// What one client's connection is.
+#[derive(Debug)]
+pub struct Session {
+    /// Unique in this process, what CLIENT ID answers.
+    pub id: u64,
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// The address it connected to.
+    pub local: SocketAddr,
+    /// When it connected.
+    pub connected_at: Instant,
+    /// In which version of the protocol it is answered.
+    pub protocol: Protocol,
+    /// The database it selected.
+    pub database: u32,
+    /// What it said of itself with CLIENT SETNAME and SETINFO.
+    pub identity: Identity,
+    /// Its replies, in order.
+    pub replies: ReplyQueue,
+    /// The transaction it is in.
+    pub transaction: Transaction,
+    /// FCA.GETs that may still ask for a second spelling, as hashes of their entries, oldest first. A later write to
+    /// one of these entries waits for them: else it would overtake the second question.
+    pub lookups: VecDeque<u64>,
+    /// No further request is carried out before this slot is filled: the last one changes what they mean.
+    pub gate: Option<Slot>,
+    /// What happens once all replies are written.
+    pub ending: Ending,
+    /// The last command carried out, for CLIENT LIST.
+    pub last_command: &'static str,
+}
+
+/// What a client said of itself.
+#[derive(Debug, Default)]
+pub struct Identity {
+    /// CLIENT SETNAME; empty for none.
+    pub name: Vec<u8>,
+    /// CLIENT SETINFO LIB-NAME.
+    pub library: Vec<u8>,
+    /// CLIENT SETINFO LIB-VER.
+    pub library_version: Vec<u8>,
+}
+
+/// Whether a session goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It does.
+    No,
+    /// The client sends no more: what it asked for is still answered.
+    InputClosed,
+    /// Nothing more is read; the connection is closed once all replies are written (QUIT, a protocol error, a drain).
+    AfterReplies,
+}
+
+impl Session {
+    /// A session that has just connected.
+    pub fn new(id: u64, peer: SocketAddr, local: SocketAddr, database: u32, now: Instant) -> Self {
+        Self {
+            id,
+            peer,
+            local,
+            connected_at: now,
+            protocol: Protocol::Resp2,
+            database,
+            identity: Identity::default(),
+            replies: ReplyQueue::default(),
+            transaction: Transaction::None,
+            lookups: VecDeque::new(),
+            gate: None,
+            ending: Ending::No,
+            last_command: "NULL",
+        }
+    }
+
+    /// Whether the next request may be carried out.
+    pub fn takes_requests(&self, pipeline_max: usize, output_bytes_pause: usize) -> bool {
+        self.ending != Ending::AfterReplies
+            && self.gate.is_none()
+            && self.replies.in_flight() < pipeline_max
+            && self.replies.bytes() < output_bytes_pause
+    }
+
+    /// Whether everything that was asked for is answered and written, and nothing more will be.
+    pub fn has_ended(&self) -> bool {
+        self.ending != Ending::No && self.replies.in_flight() == 0 && self.replies.unsent().is_empty()
+    }
+
+    /// Fills a slot and opens the gate that waited for it.
+    #[inline]
+    pub fn fill(&mut self, slot: Slot, frame: &[u8]) {
+        self.replies.fill(slot, frame);
+        if self.gate == Some(slot) {
+            self.gate = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

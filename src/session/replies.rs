@@ -1,0 +1,190 @@
+//! The replies of one session: n requests, n replies, in order, each once.
+//!
+//! Every request opens a slot; slots are filled in any order; bytes leave in the order of the slots. The usual case
+//! costs nothing: the oldest slot is filled first, and its bytes go straight to the output.
+//!
+//! ```text
+//!   open ─▶ [ waiting | parked | waiting ] ──fill──▶ output ─▶ unsent / advance ─▶ socket
+//! ```
+//!
+//! Holds no buffer while nothing is in flight. Leaves bounds to the session, which stops asking.
+
+use std::collections::VecDeque;
+
+/// The place of one request's reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot(u64);
+
+/// The replies of one session.
+#[derive(Debug, Default)]
+pub struct ReplyQueue {
+    /// Number of the oldest open slot.
+    first: u64,
+    /// Open slots: `Some` is a reply that waits for an older one.
+    open: VecDeque<Option<Box<[u8]>>>,
+    /// Bytes of replies that wait for an older one.
+    parked_bytes: usize,
+    /// Replies to write, from `start` on.
+    output: Vec<u8>,
+    start: usize,
+}
+
+/// How many slots are kept allocated while none is open.
+const SLOTS_KEPT: usize = 32;
+
+impl ReplyQueue {
+    /// The place for the reply to the next request.
+    #[inline]
+    pub fn open(&mut self) -> Slot {
+        self.open.push_back(None);
+        Slot(self.first + self.open.len() as u64 - 1)
+    }
+
+    /// Puts a reply into its place. A slot that was filled before keeps what it has.
+    #[inline]
+    pub fn fill(&mut self, slot: Slot, frame: &[u8]) {
+        if slot.0 == self.first && !self.open.is_empty() {
+            self.output.extend_from_slice(frame);
+            self.open.pop_front();
+            self.first += 1;
+            self.unpark();
+        } else if let Some(index) = slot.0.checked_sub(self.first)
+            && let Some(waiting @ None) = usize::try_from(index).ok().and_then(|index| self.open.get_mut(index))
+        {
+            self.parked_bytes += frame.len();
+            *waiting = Some(frame.into());
+        }
+    }
+
+    /// Answers the next request at once: `write` appends its reply.
+    #[inline]
+    pub fn say(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.open.is_empty() {
+            write(&mut self.output);
+            self.first += 1;
+        } else {
+            let mut frame = Vec::new();
+            write(&mut frame);
+            self.parked_bytes += frame.len();
+            self.open.push_back(Some(frame.into_boxed_slice()));
+        }
+    }
+
+    fn unpark(&mut self) {
+        while let Some(Some(_)) = self.open.front() {
+            if let Some(Some(frame)) = self.open.pop_front() {
+                self.first += 1;
+                self.parked_bytes -= frame.len();
+                self.output.extend_from_slice(&frame);
+            }
+        }
+        if self.open.is_empty() && self.open.capacity() > SLOTS_KEPT {
+            self.open = VecDeque::new();
+        }
+    }
+
+    /// Requests without a reply, and replies that wait for them.
+    pub fn in_flight(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Bytes held: to be written, or waiting for an older reply.
+    pub fn bytes(&self) -> usize {
+        self.output.len() - self.start + self.parked_bytes
+    }
+
+    /// What is to be written next.
+    pub fn unsent(&self) -> &[u8] {
+        &self.output[self.start..]
+    }
+
+    /// So many bytes of [`Self::unsent`] were written.
+    pub fn advance(&mut self, written: usize) {
+        self.start += written;
+        if self.start > self.output.len() / 2 && self.start < self.output.len() {
+            self.output.drain(..self.start);
+            self.start = 0;
+        }
+    }
+
+    /// Whether the output has memory to write into.
+    pub fn has_buffer(&self) -> bool {
+        self.output.capacity() > 0
+    }
+
+    /// Gives the output memory, which must be empty.
+    pub fn lend_buffer(&mut self, buffer: Vec<u8>) {
+        debug_assert!(buffer.is_empty() && self.output.is_empty());
+        self.output = buffer;
+    }
+
+    /// Takes the output's memory back once everything is written.
+    pub fn take_buffer(&mut self) -> Option<Vec<u8>> {
+        if self.start < self.output.len() {
+            return None;
+        }
+        self.start = 0;
+        self.output.clear();
+        Some(std::mem::take(&mut self.output))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Against the plainest model: a list of replies, written as far as they are there.
+        #[test]
+        fn replies_leave_in_the_order_of_their_requests(
+            order in (1usize..40).prop_flat_map(|n| Just((0..n).collect::<Vec<_>>()).prop_shuffle()),
+            at_once in proptest::collection::vec(any::<bool>(), 40),
+            writes in proptest::collection::vec(0usize..9, 1..80),
+        ) {
+            let mut queue = ReplyQueue::default();
+            let reply = |n: usize| format!("+{n}\r\n").into_bytes();
+            let slots: Vec<Option<Slot>> = (0..order.len())
+                .map(|n| {
+                    if at_once[n] {
+                        queue.say(|out| out.extend_from_slice(&reply(n)));
+                        None
+                    } else {
+                        Some(queue.open())
+                    }
+                })
+                .collect();
+            let mut written = Vec::new();
+            let mut writes = writes.iter().cycle();
+            for &n in &order {
+                if let Some(slot) = slots[n] {
+                    queue.fill(slot, &reply(n));
+                    queue.fill(slot, b"+twice\r\n");
+                }
+                let some = queue.unsent().len().min(*writes.next().unwrap());
+                written.extend_from_slice(&queue.unsent()[..some]);
+                queue.advance(some);
+            }
+            prop_assert_eq!(queue.in_flight(), 0);
+            written.extend_from_slice(queue.unsent());
+            queue.advance(queue.unsent().len());
+            let expected: Vec<u8> = (0..order.len()).flat_map(reply).collect();
+            prop_assert_eq!(written, expected);
+            prop_assert_eq!(queue.bytes(), 0);
+        }
+    }
+
+    #[test]
+    fn an_idle_queue_holds_no_buffer() {
+        let mut queue = ReplyQueue::default();
+        let slots: Vec<Slot> = (0..100).map(|_| queue.open()).collect();
+        for slot in slots {
+            queue.fill(slot, b"+OK\r\n");
+        }
+        assert!(queue.take_buffer().is_none());
+        queue.advance(500);
+        assert!(queue.take_buffer().is_some());
+        assert!(!queue.has_buffer());
+        assert!(queue.open.capacity() <= SLOTS_KEPT);
+    }
+}

@@ -1,0 +1,237 @@
+//! Making a connection and shaking hands: TCP or a unix socket, AUTH, HELLO, SELECT, PING.
+//!
+//! Guarantees: what comes back is a connection on which the upstream has answered a PING in the asked-for protocol and
+//! database, so a server that only accepts, is loading, or wants a password is found out here. The caller bounds the
+//! time. Sends nothing that a Redis older than 6 does not survive: an unknown HELLO is tolerated for RESP2.
+
+use super::lane::LaneKey;
+use super::tls::Tls;
+use crate::resp::{BadReply, Protocol, ReplyScanner, elements, encode, payload};
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
+
+/// Where an upstream listens.
+#[derive(Clone, Debug)]
+pub enum Address {
+    /// A host (resolved anew for every connection) and a port.
+    Tcp(String, u16),
+    /// The same, with TLS.
+    Tls(String, u16, Tls),
+    /// A socket in the file system.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(host, port) => write!(f, "redis://{}:{port}", Host(host)),
+            Self::Tls(host, port, _) => write!(f, "rediss://{}:{port}", Host(host)),
+            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+        }
+    }
+}
+
+/// A host as it stands in a URL.
+struct Host<'a>(&'a str);
+
+impl fmt::Display for Host<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.contains(':') { write!(f, "[{}]", self.0) } else { f.write_str(self.0) }
+    }
+}
+
+/// The bytes to and from an upstream.
+pub(super) type Stream = Either<TcpStream, Either<UnixStream, Box<TlsStream<TcpStream>>>>;
+
+/// What to say when a connection was made.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Credentials {
+    pub(super) username: Option<String>,
+    pub(super) password: Option<Vec<u8>>,
+}
+
+/// What the upstream told of itself in its HELLO.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServerFacts {
+    /// `redis_version`, where the server knows HELLO.
+    pub version: Option<String>,
+    /// Whether it speaks RESP3 (Redis 6 and later).
+    pub speaks_resp3: bool,
+}
+
+/// Why a connection could not be made.
+#[derive(Debug)]
+pub enum ConnectError {
+    /// The name did not resolve, or the connection was refused, reset or closed.
+    Io(io::Error),
+    /// Not done within `upstream.connect_timeout`.
+    TimedOut,
+    /// `upstream.connections_max` connections are open.
+    TooMany,
+    /// The bytes that came are not RESP.
+    NotRedis(BadReply),
+    /// The server is there and won't serve us: its words (a wrong password, LOADING, …).
+    Refused(String),
+    /// The server serves others but not this lane: no such database, or no RESP3. Its words.
+    LaneRefused(String),
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => write!(f, "{error}"),
+            Self::TimedOut => f.write_str("no answer within upstream.connect_timeout"),
+            Self::TooMany => f.write_str("upstream.connections_max connections are open"),
+            Self::NotRedis(error) => write!(f, "what listens there does not speak RESP: {error}"),
+            Self::Refused(words) | Self::LaneRefused(words) => write!(f, "the server says: {words}"),
+        }
+    }
+}
+
+impl From<io::Error> for ConnectError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// Connects and shakes hands.
+pub(super) async fn connect(
+    address: &Address,
+    credentials: &Credentials,
+    key: LaneKey,
+) -> Result<(Stream, ServerFacts), ConnectError> {
+    let mut stream = match address {
+        Address::Tcp(host, port) => Either::Left(connect_tcp(host, *port).await?),
+        Address::Tls(host, port, tls) => {
+            let stream = tls.connect(connect_tcp(host, *port).await?).await?;
+            Either::Right(Either::Right(Box::new(stream)))
+        }
+        Address::Unix(path) => Either::Right(Either::Left(UnixStream::connect(path).await?)),
+    };
+    let facts = shake_hands(&mut stream, credentials, key).await?;
+    Ok((stream, facts))
+}
+
+async fn connect_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect((host, port)).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+async fn shake_hands(
+    stream: &mut Stream,
+    credentials: &Credentials,
+    key: LaneKey,
+) -> Result<ServerFacts, ConnectError> {
+    let database = key.database.to_string();
+    let version = match key.protocol {
+        Protocol::Resp2 => b"2",
+        Protocol::Resp3 => b"3",
+    };
+    let mut hello = Vec::new();
+    if let Some(password) = &credentials.password {
+        match &credentials.username {
+            Some(username) => encode::command(&mut hello, &[b"AUTH", username.as_bytes(), password]),
+            None => encode::command(&mut hello, &[b"AUTH", password]),
+        }
+    }
+    encode::command(&mut hello, &[b"HELLO", version]);
+    // Not for the database that every connection starts in: an ACL user may lack the permission.
+    if key.database != 0 {
+        encode::command(&mut hello, &[b"SELECT", database.as_bytes()]);
+    }
+    encode::command(&mut hello, &[b"PING"]);
+    stream.write_all(&hello).await?;
+    stream.flush().await?;
+
+    let mut replies = Replies::new(stream);
+    if credentials.password.is_some() {
+        refused(&replies.next().await?)?;
+    }
+    let facts = server_facts(&replies.next().await?, key.protocol)?;
+    if key.database != 0
+        && let Some(words) = error_words(&replies.next().await?)
+    {
+        // `ERR DB index is out of range` is about the lane; NOAUTH, LOADING and the like are about the server.
+        let lane = words.starts_with("ERR ");
+        return Err(if lane { ConnectError::LaneRefused(words) } else { ConnectError::Refused(words) });
+    }
+    match error_words(&replies.next().await?) {
+        // A user that may not PING has been answered all the same.
+        Some(words) if !words.starts_with("NOPERM") => Err(ConnectError::Refused(words)),
+        _ => Ok(facts),
+    }
+}
+
+fn refused(reply: &[u8]) -> Result<(), ConnectError> {
+    error_words(reply).map_or(Ok(()), |words| Err(ConnectError::Refused(words)))
+}
+
+fn error_words(reply: &[u8]) -> Option<String> {
+    let words = reply.strip_prefix(b"-")?;
+    // A hostile server's words go into a log line: only so many of them, and nothing that ends it.
+    let words = String::from_utf8_lossy(&words[..words.len().min(ERROR_WORDS_MAX)]);
+    Some(words.chars().filter(|c| !c.is_control()).collect())
+}
+
+/// How many bytes of a server's error are kept for the log.
+const ERROR_WORDS_MAX: usize = 200;
+
+/// Reads the reply to HELLO: a map in RESP3, a flat array in RESP2, an error from a server older than 6.
+fn server_facts(reply: &[u8], protocol: Protocol) -> Result<ServerFacts, ConnectError> {
+    match (error_words(reply), protocol) {
+        (Some(words), _) if words.starts_with("NOAUTH") => {
+            Err(ConnectError::Refused(format!("{words} (set upstream.password_file or FCA_PROXY_UPSTREAM_PASSWORD)")))
+        }
+        (Some(words), _) if !is_unknown(&words) => Err(ConnectError::Refused(words)),
+        (Some(words), Protocol::Resp3) => Err(ConnectError::LaneRefused(words)),
+        (Some(_), Protocol::Resp2) => Ok(ServerFacts::default()),
+        (None, _) => {
+            let pairs = elements(reply).unwrap_or_default();
+            let version = pairs.chunks_exact(2).find(|pair| payload(pair[0]) == Some(b"version"));
+            let version = version.and_then(|pair| payload(pair[1])).map(|v| String::from_utf8_lossy(v).into_owned());
+            Ok(ServerFacts { version, speaks_resp3: true })
+        }
+    }
+}
+
+/// Whether a server does not know HELLO, or not this version of the protocol.
+fn is_unknown(words: &str) -> bool {
+    words.starts_with("ERR unknown command") || words.starts_with("NOPROTO")
+}
+
+/// Reads whole replies during a handshake, a bounded number of bytes in all.
+struct Replies<'a> {
+    stream: &'a mut Stream,
+    buffer: Vec<u8>,
+}
+
+/// How many bytes a server may send during the handshake.
+const HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
+
+impl<'a> Replies<'a> {
+    fn new(stream: &'a mut Stream) -> Self {
+        Self { stream, buffer: Vec::with_capacity(1024) }
+    }
+
+    async fn next(&mut self) -> Result<Vec<u8>, ConnectError> {
+        let mut scanner = ReplyScanner::default();
+        loop {
+            if let Some(length) = scanner.scan(&self.buffer).map_err(ConnectError::NotRedis)? {
+                let behind = self.buffer.split_off(length);
+                return Ok(std::mem::replace(&mut self.buffer, behind));
+            }
+            if self.buffer.len() > HANDSHAKE_BYTES_MAX {
+                return Err(ConnectError::NotRedis(BadReply::TooLongLine));
+            }
+            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+                return Err(ConnectError::Io(io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+    }
+}

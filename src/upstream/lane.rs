@@ -1,0 +1,189 @@
+//! A lane: one connection that many sessions, or one, send on.
+//!
+//! Guarantees: what is sent in one turn of the worker leaves in one write at its end; a request is accepted only when
+//! its lane can be expected to carry it, else the caller is told at once. Belongs to one worker and is never borrowed
+//! across a call to a stranger. Leaves reading, writing and connecting to `task.rs`.
+
+use super::pipeline::Pipeline;
+use crate::resp::Protocol;
+use std::cell::{Cell, RefCell};
+use std::task::Waker;
+use std::time::Instant;
+
+/// What must be alike for two sessions to share a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LaneKey {
+    /// The version of the protocol in which replies come.
+    pub protocol: Protocol,
+    /// The selected database.
+    pub database: u32,
+}
+
+/// Whose a lane is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tenure {
+    /// Every session's; reconnects by itself.
+    Shared,
+    /// One session's while it is in a stateful mode; ends when its connection breaks.
+    Exclusive,
+}
+
+/// Requests of one lane that may be without a reply, those included whose time is up.
+const REQUESTS_MAX: usize = 1024 * 1024;
+
+/// Why a lane takes no request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The upstream is known to be unreachable, or this exclusive lane's connection broke.
+    Down,
+    /// More than `upstream.queue_bytes_max` bytes wait to be sent, or too many replies are due.
+    QueueFull,
+}
+
+/// Where a lane's connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LaneState {
+    /// No connection, or one that is being made: requests queue within their budget.
+    Connecting,
+    /// Connected.
+    Ready,
+    /// The upstream is unreachable: requests are refused.
+    Down,
+    /// Ended for good.
+    Dead,
+}
+
+/// One connection towards the upstream; `W` is what its requests are known by.
+#[derive(Debug)]
+pub struct Lane<W> {
+    /// What its sessions have in common.
+    pub key: LaneKey,
+    /// Whose it is.
+    pub tenure: Tenure,
+    queue_bytes_max: usize,
+    state: Cell<LaneState>,
+    pub(super) queue: RefCell<Queue<W>>,
+    /// The lane's task, woken when there is something to write.
+    task: RefCell<Option<Waker>>,
+    /// Whether the task was woken since its last turn.
+    woken: Cell<bool>,
+}
+
+/// What a lane has to send and to hear.
+#[derive(Debug)]
+pub(super) struct Queue<W> {
+    pub(super) pipeline: Pipeline<W>,
+    /// Bytes to send, from `start` on.
+    pub(super) out: Vec<u8>,
+    pub(super) start: usize,
+    /// Bytes sent since the connection began.
+    pub(super) sent: u64,
+}
+
+impl<W> Lane<W> {
+    /// A lane without a connection.
+    pub(super) fn new(key: LaneKey, tenure: Tenure, queue_bytes_max: usize) -> Self {
+        let queue = Queue { pipeline: Pipeline::default(), out: Vec::new(), start: 0, sent: 0 };
+        Self {
+            key,
+            tenure,
+            queue_bytes_max,
+            state: Cell::new(LaneState::Connecting),
+            queue: RefCell::new(queue),
+            task: RefCell::new(None),
+            woken: Cell::new(false),
+        }
+    }
+
+    /// Whether a request may be pushed now.
+    ///
+    /// # Errors
+    /// The reason to answer the request without the upstream.
+    #[inline]
+    pub fn accepts(&self) -> Result<(), Refused> {
+        match self.state.get() {
+            LaneState::Ready | LaneState::Connecting => {}
+            LaneState::Down | LaneState::Dead => return Err(Refused::Down),
+        }
+        let queue = self.queue.borrow();
+        if queue.out.len() - queue.start > self.queue_bytes_max || queue.pipeline.len() >= REQUESTS_MAX {
+            return Err(Refused::QueueFull);
+        }
+        Ok(())
+    }
+
+    /// Sends a request as it came.
+    #[inline]
+    pub fn push(&self, deadline: Instant, waiter: W, request: &[u8]) {
+        let queue = &mut *self.queue.borrow_mut();
+        queue.out.extend_from_slice(request);
+        queue.pipeline.push(deadline, waiter, &[], request.len());
+        self.wake();
+    }
+
+    /// Sends a request that `write` appends to the bytes it is given; `note` comes back with its reply.
+    #[inline]
+    pub fn push_with(&self, deadline: Instant, waiter: W, note: &[u8], write: impl FnOnce(&mut Vec<u8>)) {
+        let queue = &mut *self.queue.borrow_mut();
+        let before = queue.out.len();
+        write(&mut queue.out);
+        let bytes = queue.out.len() - before;
+        queue.pipeline.push(deadline, waiter, note, bytes);
+        self.wake();
+    }
+
+    /// Whether the lane has a connection, so that its database and protocol are known to be accepted.
+    pub fn is_ready(&self) -> bool {
+        self.state.get() == LaneState::Ready
+    }
+
+    /// Whether the lane will never carry a request again.
+    pub fn is_dead(&self) -> bool {
+        self.state.get() == LaneState::Dead
+    }
+
+    /// How many replies are still to come.
+    pub fn in_flight(&self) -> usize {
+        self.queue.borrow().pipeline.len()
+    }
+
+    /// Ends an exclusive lane: its connection is closed, its requests are told.
+    pub fn end(&self) {
+        self.state.set(LaneState::Dead);
+        self.wake();
+    }
+
+    pub(super) fn state(&self) -> LaneState {
+        self.state.get()
+    }
+
+    pub(super) fn set_state(&self, state: LaneState) {
+        if self.state.get() != LaneState::Dead {
+            self.state.set(state);
+        }
+    }
+
+    pub(super) fn has_requests(&self) -> bool {
+        !self.queue.borrow().pipeline.is_empty()
+    }
+
+    /// Schedules the lane's task behind the tasks that are ready now, once per turn.
+    #[inline]
+    pub(super) fn wake(&self) {
+        if !self.woken.replace(true)
+            && let Some(task) = self.task.borrow().as_ref()
+        {
+            task.wake_by_ref();
+        }
+    }
+
+    /// Called by the lane's task at the start of each turn.
+    pub(super) fn begin_turn(&self, task: &Waker) {
+        self.woken.set(false);
+        let known = &mut *self.task.borrow_mut();
+        match known {
+            Some(known) if known.will_wake(task) => {}
+            _ => *known = Some(task.clone()),
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! The connections towards Redis.
+//!
+//! A [`Node`] is one upstream server as one worker sees it: a [`Breaker`] that knows whether it is there, the shared
+//! [`Lane`]s that all sessions of the worker send on, and the exclusive lanes that sessions in a stateful mode hold.
+//! A lane is a connection and the [`Pipeline`] that pairs its replies with its requests:
+//!
+//! ```text
+//!   sessions ──request──▶ out ────────────────▶ Redis
+//!                 │                               │
+//!              waiter ──▶ pipeline (FIFO) ◀───reply
+//!                             │
+//!                             └──▶ Replies::reply(waiter, frame)
+//! ```
+//!
+//! Nothing here knows what a session or a command is: whoever sends gives a waiter of a type of its own, and hears of
+//! it again exactly once through [`Replies`].
+
+mod breaker;
+mod connect;
+mod lane;
+mod node;
+mod pipeline;
+mod task;
+mod tls;
+
+pub use breaker::{Backoff, Breaker};
+pub use connect::{Address, ConnectError, ServerFacts};
+pub use lane::{Lane, LaneKey, Refused, Tenure};
+pub use node::{Node, NodeOptions, NodeState, NodeStatus};
+pub use pipeline::{Pipeline, Popped};
+pub use tls::{Tls, TlsError, TlsOptions};
+
+use std::rc::Rc;
+use std::time::Instant;
+
+/// Who hears what became of a request.
+pub trait Replies: 'static {
+    /// What a request is known by; handed in when it is sent, handed back exactly once.
+    type Waiter: 'static;
+
+    /// The upstream answered: `frame` is one whole reply, `note` what was left with the request.
+    fn reply(
+        &self,
+        lane: &Rc<Lane<Self::Waiter>>,
+        answered: Popped<Self::Waiter>,
+        note: &[u8],
+        frame: &[u8],
+        now: Instant,
+    );
+
+    /// The upstream did not answer in time, or can't.
+    fn failed(&self, waiter: Self::Waiter, deadline: Instant, failure: &Failure, now: Instant);
+
+    /// All that one turn of a lane brought was handed over: what it filled can be written.
+    fn turn_ended(&self, now: Instant);
+}
+
+/// Why a request got no reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// It was not answered within its budget; it may have been carried out.
+    TimedOut,
+    /// The connection broke after it was sent, at least in part; it may have been carried out.
+    Broken,
+    /// It was not sent: no connection could be had.
+    Unsent,
+    /// It was not sent: the upstream refuses this lane (its database, its protocol version) with this error.
+    LaneRefused(String),
+}
+
+#[cfg(test)]
+mod tests;

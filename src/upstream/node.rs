@@ -1,0 +1,355 @@
+//! One upstream server, as one worker sees it.
+//!
+//! Guarantees: one shared lane for each protocol and database in use; exclusive lanes come from a pool of warm ones
+//! and go back to it; the number of connections of the whole process is bounded; one breaker for all of them, one
+//! prober while it is open. [`NodeStatus`] is the little that workers share: counts, and who says in the log that the
+//! upstream went or came back.
+
+use super::breaker::{Backoff, Breaker};
+use super::connect::{Address, ConnectError, Credentials, ServerFacts, Stream, connect};
+use super::lane::{Lane, LaneKey, LaneState, Tenure};
+use super::{Replies, task};
+use crate::clock;
+use crate::metrics::{Counter, Gauge, Limit, Recorder};
+use std::cell::RefCell;
+use std::hash::{BuildHasher, RandomState};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::{sleep, sleep_until, timeout};
+
+/// How a worker deals with its upstream.
+#[derive(Clone, Debug)]
+pub struct NodeOptions {
+    /// Where it listens.
+    pub address: Address,
+    /// The ACL user to log in as; none means the default user.
+    pub username: Option<String>,
+    /// Its password; none means no AUTH.
+    pub password: Option<Vec<u8>>,
+    /// The database of sessions that did not SELECT one.
+    pub database: u32,
+    /// What a step of a large reply may take: the budget of a request.
+    pub timeout: Duration,
+    /// A connection that is silent for so long with replies due is closed.
+    pub dead_after: Duration,
+    /// Time for connecting and shaking hands.
+    pub connect_timeout: Duration,
+    /// Waits between probes of an upstream that is gone.
+    pub backoff: Backoff,
+    /// Unsent bytes of one lane; past it requests are refused.
+    pub queue_bytes_max: usize,
+    /// Bytes of one reply.
+    pub reply_bytes_max: usize,
+    /// Connections of the whole process.
+    pub connections_max: usize,
+}
+
+/// How many idle exclusive lanes a worker keeps for the next transaction.
+const IDLE_EXCLUSIVE_MAX: usize = 16;
+
+/// How many shared lanes a worker keeps at most: two protocols times the databases that clients select.
+const SHARED_MAX: usize = 64;
+
+/// Who holds a lane that no session uses: the node's list, its task, and the task that watches over that one.
+pub(super) const UNUSED_HOLDERS: usize = 3;
+
+/// How often a lane looks whether there may be one more connection.
+const PERMIT_RETRY_EVERY: Duration = Duration::from_millis(5);
+
+/// What all workers know of the upstream together.
+#[derive(Debug)]
+pub struct NodeStatus {
+    name: String,
+    connections: AtomicUsize,
+    workers_without: AtomicUsize,
+    connected_once: AtomicBool,
+}
+
+/// Whether the upstream is there, as all workers together see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeState {
+    /// No worker has connected yet.
+    Connecting,
+    /// Every worker's breaker is closed.
+    Reachable,
+    /// At least one worker's breaker is open.
+    Unreachable,
+}
+
+impl NodeStatus {
+    /// The status of an upstream that nobody has connected to.
+    pub fn new(address: &Address) -> Arc<Self> {
+        Arc::new(Self {
+            name: address.to_string(),
+            connections: AtomicUsize::new(0),
+            workers_without: AtomicUsize::new(0),
+            connected_once: AtomicBool::new(false),
+        })
+    }
+
+    /// The upstream's address, without credentials.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether the upstream is there.
+    pub fn state(&self) -> NodeState {
+        if self.workers_without.load(Ordering::Relaxed) > 0 {
+            NodeState::Unreachable
+        } else if self.connected_once.load(Ordering::Relaxed) {
+            NodeState::Reachable
+        } else {
+            NodeState::Connecting
+        }
+    }
+
+    fn opened(&self, reason: &dyn std::fmt::Display) {
+        if self.workers_without.fetch_add(1, Ordering::Relaxed) == 0 {
+            tracing::warn!(upstream = %self.name, "upstream is unreachable, answering nil until it is back: {reason}");
+        }
+    }
+
+    fn closed(&self) {
+        if self.workers_without.fetch_sub(1, Ordering::Relaxed) == 1 {
+            tracing::info!(upstream = %self.name, "upstream is reachable again");
+        }
+    }
+
+    fn connected(&self) {
+        if !self.connected_once.swap(true, Ordering::Relaxed) {
+            tracing::info!(upstream = %self.name, "upstream is reachable");
+        }
+    }
+}
+
+/// One upstream of one worker.
+pub struct Node<R: Replies> {
+    pub(super) options: NodeOptions,
+    credentials: Credentials,
+    status: Arc<NodeStatus>,
+    pub(super) replies: Rc<R>,
+    pub(super) recorder: Arc<Recorder>,
+    breaker: RefCell<Breaker>,
+    breaker_opened: Notify,
+    random: RandomState,
+    shared: RefCell<Vec<Rc<Lane<R::Waiter>>>>,
+    idle_exclusive: RefCell<Vec<Rc<Lane<R::Waiter>>>>,
+    facts: RefCell<ServerFacts>,
+}
+
+impl<R: Replies> Node<R> {
+    /// A node and its tasks, on the current worker; starts to connect at once.
+    pub fn start(options: NodeOptions, status: Arc<NodeStatus>, replies: Rc<R>, recorder: Arc<Recorder>) -> Rc<Self> {
+        let credentials = Credentials { username: options.username.clone(), password: options.password.clone() };
+        let node = Rc::new(Self {
+            breaker: RefCell::new(Breaker::new(options.backoff)),
+            options,
+            credentials,
+            status,
+            replies,
+            recorder,
+            breaker_opened: Notify::new(),
+            random: RandomState::new(),
+            shared: RefCell::default(),
+            idle_exclusive: RefCell::default(),
+            facts: RefCell::default(),
+        });
+        tokio::task::spawn_local(Rc::clone(&node).probe());
+        node.shared_lane(node.main_key());
+        node
+    }
+
+    /// The key of the lane of a session that has just connected.
+    pub(super) fn main_key(&self) -> LaneKey {
+        LaneKey { protocol: crate::resp::Protocol::Resp2, database: self.options.database }
+    }
+
+    /// The lane that sessions with this key share; made when there is none.
+    pub fn shared_lane(self: &Rc<Self>, key: LaneKey) -> Rc<Lane<R::Waiter>> {
+        let mut shared = self.shared.borrow_mut();
+        if let Some(lane) = shared.iter().find(|lane| lane.key == key) {
+            return Rc::clone(lane);
+        }
+        if shared.len() >= SHARED_MAX
+            && let Some(unused) =
+                shared.iter().position(|lane| Rc::strong_count(lane) <= UNUSED_HOLDERS && lane.key != self.main_key())
+        {
+            shared.swap_remove(unused).end();
+        }
+        let lane = Rc::new(Lane::new(key, Tenure::Shared, self.options.queue_bytes_max));
+        if !self.breaker.borrow().is_closed() {
+            lane.set_state(LaneState::Down);
+        }
+        shared.push(Rc::clone(&lane));
+        task::spawn(Rc::clone(self), Rc::clone(&lane));
+        lane
+    }
+
+    /// A lane for one session alone, warm where possible; dead from the start when the upstream is known to be gone.
+    pub fn exclusive_lane(self: &Rc<Self>, key: LaneKey) -> Rc<Lane<R::Waiter>> {
+        let mut idle = self.idle_exclusive.borrow_mut();
+        idle.retain(|lane| !lane.is_dead());
+        if let Some(warm) = idle.iter().rposition(|lane| lane.key == key) {
+            return idle.swap_remove(warm);
+        }
+        drop(idle);
+        let lane = Rc::new(Lane::new(key, Tenure::Exclusive, self.options.queue_bytes_max));
+        if self.breaker.borrow().is_closed() {
+            task::spawn(Rc::clone(self), Rc::clone(&lane));
+        } else {
+            lane.end();
+        }
+        lane
+    }
+
+    /// Ends a shared lane that nobody uses.
+    pub(super) fn forget(&self, lane: &Rc<Lane<R::Waiter>>) {
+        self.shared.borrow_mut().retain(|other| !Rc::ptr_eq(other, lane));
+        lane.end();
+    }
+
+    /// Takes back an exclusive lane whose connection carries no state any more.
+    pub fn release(&self, lane: Rc<Lane<R::Waiter>>) {
+        let mut idle = self.idle_exclusive.borrow_mut();
+        idle.retain(|lane| !lane.is_dead());
+        if lane.is_dead() {
+            return;
+        }
+        if idle.len() >= IDLE_EXCLUSIVE_MAX {
+            idle.remove(0).end();
+        }
+        idle.push(lane);
+    }
+
+    /// The database of sessions that did not select one.
+    pub fn database(&self) -> u32 {
+        self.options.database
+    }
+
+    /// What the upstream told of itself when it was last connected to.
+    pub fn facts(&self) -> ServerFacts {
+        self.facts.borrow().clone()
+    }
+
+    /// Whether the upstream is not known to be gone.
+    pub fn is_up(&self) -> bool {
+        self.breaker.borrow().is_closed()
+    }
+
+    /// Makes a connection for a lane with this key, bounded in number and in time.
+    pub(super) async fn connect(&self, key: LaneKey) -> Result<Connection, ConnectError> {
+        let permit = self.permit().await?;
+        let attempt = connect(&self.options.address, &self.credentials, key);
+        let result = timeout(self.options.connect_timeout, attempt).await.unwrap_or(Err(ConnectError::TimedOut));
+        match result {
+            Ok((stream, facts)) => {
+                self.recorder.add(Counter::UpstreamConnects, 1);
+                self.status.connected();
+                *self.facts.borrow_mut() = facts;
+                Ok(Connection { stream, _permit: permit })
+            }
+            Err(error) => {
+                self.recorder.add(Counter::UpstreamConnectFailures, 1);
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits for one of `connections_max` connections, as long as a request may take: others are given back meanwhile.
+    async fn permit(&self) -> Result<Permit, ConnectError> {
+        let until = clock::now() + self.options.timeout;
+        loop {
+            match Permit::take(&self.status, self.options.connections_max, &self.recorder) {
+                Err(_) if clock::now() < until => sleep(PERMIT_RETRY_EVERY).await,
+                Err(error) => {
+                    self.recorder.limit(Limit::UpstreamConnections);
+                    return Err(error);
+                }
+                Ok(permit) => return Ok(permit),
+            }
+        }
+    }
+
+    /// A connection could not be made, or broke without having served anything.
+    pub(super) fn on_failure(&self, reason: &dyn std::fmt::Display) {
+        let random = self.random.hash_one(clock::now());
+        if self.breaker.borrow_mut().on_failure(clock::now(), random) {
+            self.recorder.add(Counter::BreakerOpened, 1);
+            self.status.opened(reason);
+            // A lane whose connection still serves goes on serving.
+            for lane in self.shared.borrow().iter().filter(|lane| lane.state() == LaneState::Connecting) {
+                lane.set_state(LaneState::Down);
+                lane.wake();
+            }
+        }
+        self.breaker_opened.notify_one();
+    }
+
+    /// The upstream answered a request of a session.
+    pub(super) fn on_served(&self) {
+        self.breaker.borrow_mut().on_served();
+    }
+
+    /// Looks for an upstream that is gone until it is back, one probe at a time.
+    async fn probe(self: Rc<Self>) {
+        loop {
+            let Some(until) = self.breaker.borrow().poll_timeout() else {
+                self.breaker_opened.notified().await;
+                continue;
+            };
+            sleep_until(until.into()).await;
+            if !self.breaker.borrow_mut().handle_timeout(clock::now()) {
+                continue;
+            }
+            match self.connect(self.main_key()).await {
+                Ok(_connection) => self.on_recovered(),
+                Err(error) => {
+                    tracing::debug!(upstream = %self.status.name, "probe failed: {error}");
+                    self.on_failure(&error);
+                }
+            }
+        }
+    }
+
+    fn on_recovered(&self) {
+        if self.breaker.borrow_mut().on_connected() {
+            self.status.closed();
+        }
+        for lane in self.shared.borrow().iter().filter(|lane| lane.state() == LaneState::Down) {
+            lane.set_state(LaneState::Connecting);
+            lane.wake();
+        }
+    }
+}
+
+/// A connection that counts against `upstream.connections_max` while it lives.
+pub(super) struct Connection {
+    pub(super) stream: Stream,
+    _permit: Permit,
+}
+
+struct Permit {
+    status: Arc<NodeStatus>,
+    recorder: Arc<Recorder>,
+}
+
+impl Permit {
+    fn take(status: &Arc<NodeStatus>, max: usize, recorder: &Arc<Recorder>) -> Result<Self, ConnectError> {
+        if status.connections.fetch_add(1, Ordering::Relaxed) >= max {
+            status.connections.fetch_sub(1, Ordering::Relaxed);
+            return Err(ConnectError::TooMany);
+        }
+        recorder.gauge(Gauge::UpstreamConnections, 1);
+        Ok(Self { status: Arc::clone(status), recorder: Arc::clone(recorder) })
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.status.connections.fetch_sub(1, Ordering::Relaxed);
+        self.recorder.gauge(Gauge::UpstreamConnections, -1);
+    }
+}

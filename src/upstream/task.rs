@@ -1,0 +1,515 @@
+//! The task of a lane: connects, moves bytes between the socket and the pipeline, keeps the time.
+//!
+//! Guarantees: one read buffer a connection, grown only for a reply that really comes and given back after it; what
+//! was enqueued in a turn leaves in one write; a connection that makes no progress for `dead_after` with replies due
+//! is closed; a panic in here costs the requests of this lane, not the lane. Leaves pairing to `pipeline.rs` and what
+//! a reply means to [`Replies`].
+
+use super::connect::ConnectError;
+use super::lane::{Lane, LaneState, Tenure};
+use super::node::{Connection, Node, UNUSED_HOLDERS};
+use super::pipeline::Popped;
+use super::{Failure, Replies};
+use crate::alarm::Alarm;
+use crate::clock;
+use crate::metrics::{Counter, Gauge, Limit};
+use crate::resp::{BadReply, ReplyScanner};
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// What a lane reads into, in bytes; also what it keeps between replies.
+const READ_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Room behind a partial reply below which it is moved to the front before the next read, in bytes.
+const READ_ROOM_MIN: usize = 16 * 1024;
+
+/// How many times a lane reads before it writes, looks at the time, and lets the sessions of its worker have their turn.
+const READS_PER_TURN_MAX: usize = 16;
+
+/// After how long without work a shared lane that no session points at is closed, unless it is the main one.
+const UNUSED_AFTER: Duration = Duration::from_secs(10);
+
+/// An output buffer that grew beyond this is given back once it is empty, in bytes.
+const OUTPUT_KEEP_BYTES: usize = 1024 * 1024;
+
+/// Bytes within `dead_after` that count as progress without a whole reply: a large value on its way, not a drip.
+const PROGRESS_BYTES_MIN: u64 = 16 * 1024;
+
+/// A connection that lived so long was no failure, even if nobody used it.
+const SETTLED_AFTER: Duration = Duration::from_secs(1);
+
+/// Runs a lane on the current worker until it ends.
+pub(super) fn spawn<R: Replies>(node: Rc<Node<R>>, lane: Rc<Lane<R::Waiter>>) {
+    tokio::task::spawn_local(async move {
+        loop {
+            let run = tokio::task::spawn_local(run(Rc::clone(&node), Rc::clone(&lane)));
+            match run.await {
+                Ok(()) => return,
+                Err(panic) => {
+                    tracing::error!("a lane's task failed, its requests are answered nil: {panic}");
+                    node.recorder.add(Counter::SessionPanics, 1);
+                    // The connection went with the task that panicked.
+                    match lane.tenure {
+                        Tenure::Exclusive => lane.end(),
+                        Tenure::Shared if node.is_up() => lane.set_state(LaneState::Connecting),
+                        Tenure::Shared => lane.set_state(LaneState::Down),
+                    }
+                    fail_all(&node, &lane, &Failure::Broken);
+                }
+            }
+        }
+    });
+}
+
+async fn run<R: Replies>(node: Rc<Node<R>>, lane: Rc<Lane<R::Waiter>>) {
+    let mut eager = lane.tenure == Tenure::Exclusive || lane.key == node.main_key();
+    let mut connected_before = false;
+    loop {
+        match wait_for_work(&lane, eager).await {
+            Work::Connect => {}
+            // They were pushed before the lane's task heard that the upstream is gone.
+            Work::Refuse => {
+                fail_all(&node, &lane, &Failure::Unsent);
+                continue;
+            }
+            Work::End => return fail_all(&node, &lane, &Failure::Unsent),
+        }
+        eager = lane.key == node.main_key();
+        match connecting(&node, &lane).await {
+            Ok(connection) => {
+                lane.set_state(LaneState::Ready);
+                node.recorder.add(Counter::UpstreamReconnects, u64::from(connected_before));
+                connected_before = true;
+                let mut running = Running::new(&node, &lane, connection);
+                let ended = poll_fn(|cx| running.poll_turn(cx)).await;
+                let served = running.served || clock::now() >= running.connected_at + SETTLED_AFTER;
+                drop(running);
+                tracing::debug!("an upstream connection ended: {ended}");
+                // A server may close an exclusive lane that nobody used; a shared one that nobody could use is a failure.
+                let failed = !served && lane.tenure == Tenure::Shared && !matches!(ended, Ended::Released);
+                if failed || matches!(ended, Ended::Silent) {
+                    node.on_failure(&ended);
+                }
+                on_broken(&node, &lane);
+            }
+            Err(_) if lane.is_dead() => {}
+            Err(ConnectError::LaneRefused(words)) if lane.key != node.main_key() => {
+                fail_all(&node, &lane, &Failure::LaneRefused(words));
+            }
+            Err(ConnectError::TooMany) => {
+                eager = false;
+                fail_all(&node, &lane, &Failure::Unsent);
+            }
+            Err(error) => {
+                node.on_failure(&error);
+                on_broken(&node, &lane);
+            }
+        }
+        if lane.tenure == Tenure::Exclusive {
+            lane.end();
+        }
+    }
+}
+
+/// What a lane without a connection is to do.
+enum Work {
+    /// Make one.
+    Connect,
+    /// Answer the requests that can't be sent.
+    Refuse,
+    /// End.
+    End,
+}
+
+/// Waits until a lane without a connection has something to do.
+async fn wait_for_work<W>(lane: &Lane<W>, eager: bool) -> Work {
+    poll_fn(|cx| {
+        lane.begin_turn(cx.waker());
+        match lane.state() {
+            LaneState::Dead => Poll::Ready(Work::End),
+            LaneState::Connecting if eager || lane.has_requests() => Poll::Ready(Work::Connect),
+            LaneState::Down if lane.has_requests() => Poll::Ready(Work::Refuse),
+            _ => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// Connects, while requests that wait run out of time.
+async fn connecting<R: Replies>(node: &Node<R>, lane: &Rc<Lane<R::Waiter>>) -> Result<Connection, ConnectError> {
+    let mut connect = pin!(node.connect(lane.key));
+    let mut alarm = Alarm::default();
+    poll_fn(|cx| {
+        lane.begin_turn(cx.waker());
+        if lane.is_dead() {
+            return Poll::Ready(Err(ConnectError::Io(io::ErrorKind::ConnectionAborted.into())));
+        }
+        if let Poll::Ready(result) = connect.as_mut().poll(cx) {
+            return Poll::Ready(result);
+        }
+        loop {
+            let deadline = lane.queue.borrow().pipeline.poll_timeout();
+            if !alarm.poll(cx, clock::now(), deadline) {
+                return Poll::Pending;
+            }
+            expire(node, lane, clock::now());
+        }
+    })
+    .await
+}
+
+/// The connection is gone: what was sent in part or whole is told; what was not waits for the next one, if there may
+/// be one soon.
+fn on_broken<R: Replies>(node: &Node<R>, lane: &Rc<Lane<R::Waiter>>) {
+    let mut broken = Vec::new();
+    {
+        let queue = &mut *lane.queue.borrow_mut();
+        let kept = queue.pipeline.close(queue.sent, |popped| broken.push(popped));
+        let cut = queue.start + usize::try_from(kept - queue.sent.min(kept)).unwrap_or(usize::MAX);
+        queue.out.drain(..cut.min(queue.out.len()));
+        (queue.start, queue.sent) = (0, 0);
+    }
+    let reconnects = node.is_up() && lane.tenure == Tenure::Shared;
+    lane.set_state(if reconnects { LaneState::Connecting } else { LaneState::Down });
+    tell(node, broken, &Failure::Broken);
+    if !reconnects {
+        fail_all(node, lane, &Failure::Unsent);
+    }
+}
+
+/// Tells every request of the lane and forgets what was to be sent.
+fn fail_all<R: Replies>(node: &Node<R>, lane: &Lane<R::Waiter>, failure: &Failure) {
+    let mut failed = Vec::new();
+    {
+        let queue = &mut *lane.queue.borrow_mut();
+        queue.pipeline.drain(|popped| failed.push(popped));
+        queue.out = Vec::new();
+        (queue.start, queue.sent) = (0, 0);
+    }
+    tell(node, failed, failure);
+}
+
+fn expire<R: Replies>(node: &Node<R>, lane: &Lane<R::Waiter>, now: Instant) {
+    let mut expired = Vec::new();
+    lane.queue.borrow_mut().pipeline.expire(now, |popped| expired.push(popped));
+    node.recorder.add(Counter::UpstreamTimeouts, expired.len() as u64);
+    tell(node, expired, &Failure::TimedOut);
+}
+
+fn tell<R: Replies>(node: &Node<R>, waiters: Vec<Popped<R::Waiter>>, failure: &Failure) {
+    if waiters.is_empty() {
+        return;
+    }
+    let now = clock::now();
+    for Popped { waiter, deadline } in waiters {
+        node.replies.failed(waiter, deadline, failure, now);
+    }
+    node.replies.turn_ended(now);
+}
+
+/// Why a connection ended.
+#[derive(Debug)]
+enum Ended {
+    /// Its session has no more use for it.
+    Released,
+    /// The upstream closed it.
+    Closed,
+    Io(io::Error),
+    /// No progress for `upstream.dead_after`.
+    Silent,
+    BadReply(BadReply),
+    /// A reply that nobody asked for: the pairing is lost.
+    UnexpectedReply,
+    /// A reply larger than `upstream.reply_bytes_max`.
+    TooLargeReply,
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Released => f.write_str("released"),
+            Self::Closed => f.write_str("the server closed the connection"),
+            Self::Io(error) => write!(f, "{error}"),
+            Self::Silent => f.write_str("no answer within upstream.dead_after"),
+            Self::BadReply(error) => write!(f, "what listens there does not speak RESP: {error}"),
+            Self::UnexpectedReply => f.write_str("the server sent a reply that nothing had asked for"),
+            Self::TooLargeReply => f.write_str("a reply larger than upstream.reply_bytes_max"),
+        }
+    }
+}
+
+/// A lane with a connection.
+struct Running<'a, R: Replies> {
+    node: &'a Node<R>,
+    lane: &'a Rc<Lane<R::Waiter>>,
+    connection: Connection,
+    /// Bytes read; those from `start` to `end` were not consumed.
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    scanner: ReplyScanner,
+    /// The note of the reply in hand; kept for its allocation.
+    note: Vec<u8>,
+    alarm: Alarm,
+    connected_at: Instant,
+    /// Whether a session's request was answered.
+    served: bool,
+    /// Since when there is no progress; bytes read since then.
+    quiet_since: Instant,
+    quiet_bytes: u64,
+    /// Bytes read since the alarm went off last.
+    step_bytes: u64,
+    /// Whether no reply was due at the end of the last turn.
+    was_idle: bool,
+    /// What this lane has added to the gauge of requests in flight.
+    in_flight: i64,
+}
+
+impl<'a, R: Replies> Running<'a, R> {
+    fn new(node: &'a Node<R>, lane: &'a Rc<Lane<R::Waiter>>, connection: Connection) -> Self {
+        let now = clock::now();
+        node.recorder.gauge(Gauge::UpstreamExclusive, i64::from(lane.tenure == Tenure::Exclusive));
+        Self {
+            node,
+            lane,
+            connection,
+            buffer: vec![0; READ_BUFFER_BYTES],
+            start: 0,
+            end: 0,
+            scanner: ReplyScanner::default(),
+            note: Vec::new(),
+            alarm: Alarm::default(),
+            connected_at: now,
+            served: false,
+            quiet_since: now,
+            quiet_bytes: 0,
+            step_bytes: 0,
+            was_idle: true,
+            in_flight: 0,
+        }
+    }
+
+    /// One turn: reads and hands over what came, writes what is to be sent, keeps the time.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+        self.lane.begin_turn(cx.waker());
+        let now = clock::now();
+        if self.was_idle && self.lane.has_requests() {
+            (self.quiet_since, self.quiet_bytes) = (now, 0);
+        }
+        loop {
+            if self.lane.is_dead() {
+                return Poll::Ready(Ended::Released);
+            }
+            if let Poll::Ready(ended) = self.poll_read(cx, now) {
+                return Poll::Ready(ended);
+            }
+            if let Err(error) = self.poll_write(cx) {
+                return Poll::Ready(Ended::Io(error));
+            }
+            self.report_in_flight();
+            if !self.alarm.poll(cx, now, self.next_timeout()) {
+                return Poll::Pending;
+            }
+            let now = clock::now();
+            self.grant_step(now);
+            expire(self.node, self.lane, now);
+            if self.is_unused(now) {
+                self.node.forget(self.lane);
+                return Poll::Ready(Ended::Released);
+            }
+            if self.is_far_behind(now) {
+                self.node.recorder.add(Counter::UpstreamDeadConnections, 1);
+                return Poll::Ready(Ended::Silent);
+            }
+            if !self.was_idle && now >= self.quiet_since + self.node.options.dead_after {
+                if self.quiet_bytes < PROGRESS_BYTES_MIN {
+                    self.node.recorder.add(Counter::UpstreamDeadConnections, 1);
+                    return Poll::Ready(Ended::Silent);
+                }
+                (self.quiet_since, self.quiet_bytes) = (now, 0);
+            }
+        }
+    }
+
+    /// A large reply that keeps coming has the budget for each of its steps, not for the whole.
+    fn grant_step(&mut self, now: Instant) {
+        if self.end > self.start && self.step_bytes >= PROGRESS_BYTES_MIN {
+            self.lane.queue.borrow_mut().pipeline.extend_first(now + self.node.options.timeout);
+        }
+        self.step_bytes = 0;
+    }
+
+    fn report_in_flight(&mut self) {
+        let in_flight = self.lane.in_flight();
+        self.was_idle = in_flight == 0;
+        let in_flight = i64::try_from(in_flight).unwrap_or(i64::MAX);
+        self.node.recorder.gauge(Gauge::UpstreamInFlight, in_flight - self.in_flight);
+        self.in_flight = in_flight;
+    }
+
+    /// Whether the oldest reply is so late that those behind it can't be in time: the server answers, but too slowly.
+    fn is_far_behind(&self, now: Instant) -> bool {
+        let oldest = self.lane.queue.borrow().pipeline.oldest_deadline();
+        oldest.is_some_and(|oldest| now >= oldest + self.node.options.dead_after)
+    }
+
+    /// Whether a shared lane beside the main one has had nothing to do for a while, and no session points at it.
+    fn is_unused(&mut self, now: Instant) -> bool {
+        if !self.was_idle || !self.is_spare() || now < self.quiet_since + UNUSED_AFTER {
+            return false;
+        }
+        let unused = Rc::strong_count(self.lane) <= UNUSED_HOLDERS;
+        // Looked at again after as long a while.
+        self.quiet_since = now;
+        unused
+    }
+
+    fn is_spare(&self) -> bool {
+        self.lane.tenure == Tenure::Shared && self.lane.key != self.node.main_key()
+    }
+
+    fn next_timeout(&self) -> Option<Instant> {
+        let deadline = self.lane.queue.borrow().pipeline.poll_timeout();
+        let dead = (!self.was_idle).then(|| self.quiet_since + self.node.options.dead_after);
+        let unused = (self.was_idle && self.is_spare()).then(|| self.quiet_since + UNUSED_AFTER);
+        deadline.into_iter().chain(dead).chain(unused).min()
+    }
+
+    /// Reads until the socket has no more, or others should have their turn; ready when the connection has ended.
+    fn poll_read(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Ended> {
+        for _ in 0..READS_PER_TURN_MAX {
+            if let Err(ended) = self.make_room() {
+                return Poll::Ready(ended);
+            }
+            let mut into = ReadBuf::new(&mut self.buffer[self.end..]);
+            if let Err(error) = ready!(Pin::new(&mut self.connection.stream).poll_read(cx, &mut into)) {
+                return Poll::Ready(Ended::Io(error));
+            }
+            let read = into.filled().len();
+            if read == 0 {
+                return Poll::Ready(Ended::Closed);
+            }
+            self.end += read;
+            self.quiet_bytes += read as u64;
+            self.step_bytes += read as u64;
+            self.node.recorder.add(Counter::UpstreamBytesIn, read as u64);
+            let consumed = self.consume(now);
+            self.node.replies.turn_ended(now);
+            if let Err(ended) = consumed {
+                return Poll::Ready(ended);
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Hands over every whole reply in the buffer.
+    fn consume(&mut self, now: Instant) -> Result<(), Ended> {
+        let before = self.start;
+        while self.start < self.end {
+            let unread = &self.buffer[self.start..self.end];
+            let Some(length) = self.scanner.scan(unread).map_err(Ended::BadReply)? else { break };
+            let frame = &unread[..length];
+            self.start += length;
+            if frame[0] == b'>' {
+                // A push is no reply; nothing on these lanes asks for one.
+                continue;
+            }
+            let popped = self.lane.queue.borrow_mut().pipeline.pop(&mut self.note);
+            match popped {
+                Some(Some(answered)) => {
+                    if !self.served {
+                        self.served = true;
+                        self.node.on_served();
+                    }
+                    self.node.replies.reply(self.lane, answered, &self.note, frame, now);
+                }
+                Some(None) => self.node.recorder.add(Counter::UpstreamLateReplies, 1),
+                None => {
+                    self.node.recorder.add(Counter::UpstreamReplyMismatches, 1);
+                    return Err(Ended::UnexpectedReply);
+                }
+            }
+        }
+        if self.start > before {
+            (self.quiet_since, self.quiet_bytes) = (now, 0);
+        }
+        Ok(())
+    }
+
+    /// Makes room behind the bytes that were not consumed.
+    fn make_room(&mut self) -> Result<(), Ended> {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+            if self.buffer.len() > READ_BUFFER_BYTES {
+                self.buffer = vec![0; READ_BUFFER_BYTES];
+            }
+            return Ok(());
+        }
+        if self.buffer.len() - self.end >= READ_ROOM_MIN {
+            return Ok(());
+        }
+        self.buffer.copy_within(self.start..self.end, 0);
+        (self.start, self.end) = (0, self.end - self.start);
+        if self.buffer.len() - self.end >= READ_ROOM_MIN {
+            return Ok(());
+        }
+        if self.end > self.node.options.reply_bytes_max {
+            self.node.recorder.limit(Limit::ReplyBytes);
+            return Err(Ended::TooLargeReply);
+        }
+        // Doubled as bytes arrive, never to what is only declared; rounded up to the declared length near its end.
+        let doubled = self.buffer.len() * 2;
+        let declared = self.scanner.declared();
+        let size = if (doubled / 2..doubled).contains(&declared) { declared + READ_ROOM_MIN } else { doubled };
+        self.buffer.resize(size, 0);
+        Ok(())
+    }
+
+    /// Writes what is to be sent, as far as the socket takes it.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let queue = &mut *self.lane.queue.borrow_mut();
+        while queue.start < queue.out.len() {
+            match Pin::new(&mut self.connection.stream).poll_write(cx, &queue.out[queue.start..]) {
+                Poll::Pending => break,
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(written)) => {
+                    queue.start += written;
+                    queue.sent += written as u64;
+                    // A large request on its way is progress as well.
+                    self.quiet_bytes += written as u64;
+                    self.node.recorder.add(Counter::UpstreamBytesOut, written as u64);
+                }
+                Poll::Ready(Err(error)) => return Err(error),
+            }
+        }
+        if queue.start == queue.out.len() {
+            // TLS may hold back what the socket did not take; the socket's readiness brings us here again.
+            if let Poll::Ready(Err(error)) = Pin::new(&mut self.connection.stream).poll_flush(cx) {
+                return Err(error);
+            }
+            queue.start = 0;
+            queue.out.clear();
+            if queue.out.capacity() > OUTPUT_KEEP_BYTES {
+                queue.out = Vec::new();
+            }
+        } else if queue.start > queue.out.len() / 2 {
+            queue.out.drain(..queue.start);
+            queue.start = 0;
+        }
+        Ok(())
+    }
+}
+
+impl<R: Replies> Drop for Running<'_, R> {
+    fn drop(&mut self) {
+        self.node.recorder.gauge(Gauge::UpstreamInFlight, -self.in_flight);
+        self.node.recorder.gauge(Gauge::UpstreamExclusive, -i64::from(self.lane.tenure == Tenure::Exclusive));
+    }
+}

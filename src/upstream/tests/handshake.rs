@@ -1,0 +1,144 @@
+//! What a server may say to a new connection, and what is made of it.
+
+use super::dialogue::{HELLO_2, HELLO_3, Peer};
+use super::rig::{RESP2, RESP3, run};
+use crate::upstream::LaneKey;
+use crate::upstream::connect::{ConnectError, Credentials, connect};
+
+const PING: &str = "*1\r\n$4\r\nPING\r\n";
+const SELECT_9: &str = "*2\r\n$6\r\nSELECT\r\n$1\r\n9\r\n";
+const AUTH: &str = "*2\r\n$4\r\nAUTH\r\n$6\r\nsesame\r\n";
+const AUTH_ALI: &str = "*3\r\n$4\r\nAUTH\r\n$3\r\nali\r\n$6\r\nsesame\r\n";
+const HELLO_MAP: &str = "%2\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.4.1\r\n";
+const HELLO_LIST: &str = "*4\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.4.1\r\n";
+
+/// What came of a handshake, in a word and the server's words.
+async fn shake(key: LaneKey, credentials: Credentials, expected: &[u8], script: &[u8]) -> (&'static str, String) {
+    let peer = Peer::listen().await;
+    let address = peer.address();
+    let server = async {
+        let mut dialogue = peer.accept().await;
+        dialogue.expect(expected).await;
+        dialogue.try_send(script).await;
+    };
+    let (result, ()) = tokio::join!(connect(&address, &credentials, key), server);
+    match result {
+        Ok((_, facts)) if facts.speaks_resp3 => ("up", facts.version.unwrap_or_default()),
+        Ok((_, facts)) => ("up, old", facts.version.unwrap_or_default()),
+        Err(ConnectError::Refused(words)) => ("refused", words),
+        Err(ConnectError::LaneRefused(words)) => ("lane refused", words),
+        Err(ConnectError::NotRedis(error)) => ("not redis", error.to_string()),
+        Err(ConnectError::Io(error)) => ("io", error.kind().to_string()),
+        Err(ConnectError::TimedOut | ConnectError::TooMany) => ("nobody bounds it here", String::new()),
+    }
+}
+
+/// A lane, and what it is to say first.
+struct Asker {
+    key: LaneKey,
+    credentials: Credentials,
+    says: String,
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn resp2() -> Asker {
+    Asker { key: RESP2, credentials: Credentials::default(), says: text(HELLO_2) }
+}
+
+fn resp3() -> Asker {
+    Asker { key: RESP3, says: text(HELLO_3), ..resp2() }
+}
+
+fn database_9() -> Asker {
+    let key = LaneKey { database: 9, ..RESP2 };
+    Asker { key, says: text(HELLO_2).replace(PING, &[SELECT_9, PING].concat()), ..resp2() }
+}
+
+fn with_password() -> Asker {
+    let credentials = Credentials { username: None, password: Some(b"sesame".to_vec()) };
+    Asker { credentials, says: [AUTH, &text(HELLO_2)].concat(), ..resp2() }
+}
+
+fn as_ali() -> Asker {
+    let credentials = Credentials { username: Some("ali".into()), password: Some(b"sesame".to_vec()) };
+    Asker { credentials, says: [AUTH_ALI, &text(HELLO_2)].concat(), ..resp2() }
+}
+
+/// After these lines of the server, this is what came of it.
+#[track_caller]
+fn check(asker: &Asker, script: &[&str], expected: (&str, &str)) {
+    let script = script.concat();
+    run(async {
+        let (came, words) = shake(asker.key, asker.credentials.clone(), asker.says.as_bytes(), script.as_bytes()).await;
+        assert_eq!((came, words.as_str()), expected, "after {}", script.escape_debug());
+    });
+}
+
+#[test]
+fn a_server_of_any_age_is_asked_for_what_it_can() {
+    let up = ("up", "7.4.1");
+    check(&resp2(), &[HELLO_LIST, "+PONG\r\n"], up);
+    check(&resp3(), &[HELLO_MAP, "+PONG\r\n"], up);
+    check(&database_9(), &[HELLO_LIST, "+OK\r\n+PONG\r\n"], up);
+    check(&with_password(), &["+OK\r\n", HELLO_LIST, "+PONG\r\n"], up);
+    check(&as_ali(), &["+OK\r\n", HELLO_LIST, "+PONG\r\n"], up);
+    // A user that may not PING has been answered all the same.
+    check(&resp2(), &[HELLO_LIST, "-NOPERM User ali has no permissions to run the 'ping' command\r\n"], up);
+    // Redis before 6 does not know HELLO: good enough for RESP2.
+    let unknown = "-ERR unknown command `HELLO`, with args beginning with: `3`, \r\n";
+    check(&resp2(), &[unknown, "+PONG\r\n"], ("up, old", ""));
+}
+
+#[test]
+fn a_lane_that_is_refused_is_told_from_a_server_that_refuses() {
+    let unknown = "ERR unknown command `HELLO`, with args beginning with: `3`, ";
+    check(&resp3(), &["-", unknown, "\r\n+PONG\r\n"], ("lane refused", unknown));
+    let version = "NOPROTO unsupported protocol version";
+    check(&resp3(), &["-", version, "\r\n+PONG\r\n"], ("lane refused", version));
+    let range = "ERR DB index is out of range";
+    check(&database_9(), &[HELLO_LIST, "-", range, "\r\n+PONG\r\n"], ("lane refused", range));
+    let loading = "LOADING Redis is loading the dataset in memory";
+    check(&database_9(), &[HELLO_LIST, "-", loading, "\r\n-LOADING\r\n"], ("refused", loading));
+    check(&resp2(), &[HELLO_LIST, "-", loading, "\r\n"], ("refused", loading));
+    let master = "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.";
+    check(&resp2(), &[HELLO_LIST, "-", master, "\r\n"], ("refused", master));
+}
+
+#[test]
+fn a_missing_or_wrong_password_is_told_in_the_servers_words() {
+    let missing = "NOAUTH HELLO must be called with the client already authenticated";
+    let advice = [missing, " (set upstream.password_file or FCA_PROXY_UPSTREAM_PASSWORD)"].concat();
+    check(&resp2(), &["-", missing, "\r\n-NOAUTH Authentication required.\r\n"], ("refused", &advice));
+    check(&resp3(), &["-", missing, "\r\n-NOAUTH Authentication required.\r\n"], ("refused", &advice));
+    // Redis 5 does not know HELLO, and asks for the password at PING.
+    let required = "NOAUTH Authentication required.";
+    check(&resp2(), &["-ERR unknown command `HELLO`\r\n-", required, "\r\n"], ("refused", required));
+    let wrong = "WRONGPASS invalid username-password pair or user is disabled.";
+    check(&as_ali(), &["-", wrong, "\r\n-NOAUTH\r\n-NOAUTH\r\n"], ("refused", wrong));
+}
+
+#[test]
+fn what_is_no_redis_is_told_so() {
+    check(&resp2(), &["HTTP/1.1 400 Bad Request\r\n"], ("not redis", "no reply starts with 'H'"));
+    check(&resp2(), &[HELLO_LIST], ("io", "unexpected end of file"));
+    check(&resp2(), &[], ("io", "unexpected end of file"));
+}
+
+#[test]
+fn a_servers_words_can_not_end_or_fill_a_line_of_the_log() {
+    check(&resp2(), &["-ERR a\tb\x1b[31m\n\0c\r\n"], ("refused", "ERR ab[31mc"));
+    let endless = ["-ERR ", &"x".repeat(5000), "\r\n"].concat();
+    check(&resp2(), &[&endless], ("refused", &endless[1..=200]));
+}
+
+#[test]
+fn a_handshake_without_an_end_is_cut_short() {
+    run(async {
+        let endless = [b"$10000000\r\n".as_slice(), &[b'x'; 200_000]].concat();
+        let (came, _) = shake(RESP2, Credentials::default(), HELLO_2, &endless).await;
+        assert_eq!(came, "not redis");
+    });
+}

@@ -1,0 +1,31 @@
+//! The proxy as its users meet it: one process, real sockets, a real Redis.
+//!
+//! One module for each capability; what a rule of the protocol says is tested beside that rule, here is shown that the
+//! parts are wired together. Needs `redis-server` on the PATH and Linux's /proc.
+
+#![cfg(test)]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the tests are the proxy's clients: they may block, and they measure time"
+)]
+
+// Random dialogues beside a Redis, and random FCA commands beside a map.
+mod differential;
+// The FCA family, over a real Redis and over the embedded store.
+mod fca;
+// Every other command: byte by byte as Redis answers.
+mod forwarding;
+// Input and clients that do not behave.
+mod hostile;
+// Start, reload, health, end.
+mod lifecycle;
+// The FCA family against a model of it.
+mod model;
+// Redis gone, frozen, slow, or talking nonsense.
+mod outage;
+mod support;
+// TLS towards Redis.
+mod tls;
+// The bench that all of these stand on.
+mod support_works;
