@@ -140,6 +140,7 @@ pub(super) fn on_reply(lane: &Rc<Lane<Waiter>>, answered: Popped<Waiter>, note: 
         return;
     }
     let session = &mut *client.session.borrow_mut();
+    session.timed_out = false;
     client.core.recorder.upstream_round_trip(took(&client, deadline, now));
     let turn = Turn { client: &client, session, to, family, deadline, now };
     match step {
@@ -173,6 +174,7 @@ pub(super) fn on_failure(waiter: Waiter, deadline: Instant, failure: &Failure, n
         return;
     }
     let session = &mut *client.session.borrow_mut();
+    session.timed_out = *failure == Failure::TimedOut;
     let turn = Turn { client: &client, session, to, family, deadline, now };
     match step {
         Step::Forward => match failure {

@@ -41,6 +41,8 @@ pub struct Session {
     pub lookups: VecDeque<u64>,
     /// No further request is carried out before this slot is filled: the last one changes what they mean.
     pub gate: Option<Slot>,
+    /// Whether the last that was heard of a request sent upstream is that its time was up.
+    pub timed_out: bool,
     /// What happens once all replies are written.
     pub ending: Ending,
     /// The last command carried out, for CLIENT LIST.
@@ -84,6 +86,7 @@ impl Session {
             transaction: Transaction::None,
             lookups: VecDeque::new(),
             gate: None,
+            timed_out: false,
             ending: Ending::No,
             last_command: "NULL",
         }

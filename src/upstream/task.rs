@@ -263,7 +263,7 @@ struct Running<'a, R: Replies> {
     /// Since when there is no progress; bytes read since then.
     quiet_since: Instant,
     quiet_bytes: u64,
-    /// Bytes read since the alarm went off last.
+    /// Bytes of the reply that has arrived in part, as far as they came since the alarm went off last.
     step_bytes: u64,
     /// Whether no reply was due at the end of the last turn.
     was_idle: bool,
@@ -438,6 +438,8 @@ impl<'a, R: Replies> Running<'a, R> {
             }
         }
         if self.start > before {
+            // What belongs to replies that are whole is no progress of the one behind them.
+            self.step_bytes = self.step_bytes.min((self.end - self.start) as u64);
             (self.quiet_since, self.quiet_bytes) = (now, 0);
         }
         Ok(())

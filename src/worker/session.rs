@@ -248,8 +248,10 @@ impl Task<'_> {
             }
             Progress::Waits(at, wait) => {
                 kept.bytes.advance(at);
-                // Where requests before it were carried out meanwhile, its own time begins only now.
-                kept.waits = Some((wait, if wait == Wait::Answers && at == 0 { arrived } else { now }));
+                // Where requests before it were answered meanwhile, its own time begins only now; the same silence is
+                // not waited for twice.
+                let same = at == 0 || self.client.session.borrow().timed_out;
+                kept.waits = Some((wait, if wait == Wait::Answers && same { arrived } else { now }));
             }
             Progress::Faulty => {
                 kept.bytes = BytesMut::new();

@@ -289,6 +289,35 @@ fn a_pipeline_in_front_of_a_frozen_redis_costs_one_budget_in_all() {
 }
 
 #[test]
+fn a_silence_in_the_middle_of_a_pipeline_is_waited_for_once() {
+    const BEFORE_IT: Duration = Duration::from_millis(50);
+    let peer = Peer::playing(|dialogue| {
+        // Both spellings of the first question, so that the write behind it goes out; then no more.
+        dialogue.next_command_after_handshake()?;
+        dialogue.pause(BEFORE_IT)?;
+        dialogue.send(b"$-1\r\n")?;
+        dialogue.next_command()?;
+        dialogue.send(b"$-1\r\n")?;
+        dialogue.swallow()
+    });
+    let proxy = Proxy::in_front_of(peer.url());
+    let mut client = proxy.client();
+    let commands: Vec<Vec<String>> = (0..50)
+        .map(|at| match at % 2 {
+            0 => vec!["FCA.GET".into(), "faq".into(), format!("question {at}")],
+            _ => vec!["SET".into(), format!("k{at}"), "v".into()],
+        })
+        .collect();
+    let stalls = MachineStalls::watch();
+    let begun = Instant::now();
+    let replies = client.pipeline(&commands);
+    let took = begun.elapsed();
+    assert!(replies.iter().all(Value::is_nil), "{replies:?}");
+    let bound = BEFORE_IT + BUDGET + BUDGET / 2 + stalls.worst();
+    assert!(took <= bound, "took {took:?}, the bound is {bound:?}");
+}
+
+#[test]
 fn while_the_upstream_is_known_to_be_down_nil_comes_at_once() {
     const AT_ONCE: Duration = Duration::from_millis(50);
     for (what, peer) in [("black hole", Some(Peer::black_hole())), ("nobody listens", None)] {
