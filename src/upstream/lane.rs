@@ -63,6 +63,9 @@ pub struct Lane<W> {
     queue_bytes_max: usize,
     state: Cell<LaneState>,
     pub(super) queue: RefCell<Queue<W>>,
+    /// Who hears what the server says unasked on an exclusive lane.
+    listener: RefCell<Option<W>>,
+    has_listener: Cell<bool>,
     /// The lane's task, woken when there is something to write.
     task: RefCell<Option<Waker>>,
     /// Whether the task was woken since its last turn.
@@ -90,6 +93,8 @@ impl<W> Lane<W> {
             queue_bytes_max,
             state: Cell::new(LaneState::Connecting),
             queue: RefCell::new(queue),
+            listener: RefCell::new(None),
+            has_listener: Cell::new(false),
             task: RefCell::new(None),
             woken: Cell::new(false),
         }
@@ -140,6 +145,25 @@ impl<W> Lane<W> {
     /// Whether the lane will never carry a request again.
     pub fn is_dead(&self) -> bool {
         self.state.get() == LaneState::Dead
+    }
+
+    /// From now on this is who hears what the server says unasked; nobody for `None`. Returned is who it was before.
+    pub fn listen(&self, listener: Option<W>) -> Option<W> {
+        self.has_listener.set(listener.is_some());
+        self.listener.replace(listener)
+    }
+
+    /// Whether somebody hears what the server says unasked.
+    #[inline]
+    pub(super) fn has_listener(&self) -> bool {
+        self.has_listener.get()
+    }
+
+    /// What `read` makes of the listener and of the waiter of the oldest request, as far as they are there.
+    pub fn with_listener<T>(&self, read: impl FnOnce(&W, Option<&mut W>) -> T) -> Option<T> {
+        let listener = self.listener.borrow();
+        let queue = &mut *self.queue.borrow_mut();
+        listener.as_ref().map(|listener| read(listener, queue.pipeline.front_mut()))
     }
 
     /// How many replies are still to come.

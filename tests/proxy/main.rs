@@ -10,6 +10,8 @@
     reason = "the tests are the proxy's clients: they may block, and they measure time"
 )]
 
+// Commands that wait in the server.
+mod blocking;
 // Random dialogues beside a Redis, and random FCA commands beside a map.
 mod differential;
 // The FCA family, over a real Redis and over the embedded store.
@@ -24,6 +26,8 @@ mod lifecycle;
 mod model;
 // Redis gone, frozen, slow, or talking nonsense.
 mod outage;
+// What the server says unasked, and what silences it.
+mod pubsub;
 mod support;
 // TLS towards Redis.
 mod tls;

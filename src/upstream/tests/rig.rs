@@ -192,6 +192,12 @@ impl Replies for Heard {
         self.record(waiter, Entry { outcome: Outcome::Failed(failure.clone()), note: Vec::new(), at: now });
     }
 
+    fn push(&self, _lane: &TestLane, frame: &[u8]) -> bool {
+        frame[0] == b'>'
+    }
+
+    fn lost(&self, _listener: usize) {}
+
     fn turn_ended(&self, _now: Instant) {
         self.unturned.set(0);
     }
