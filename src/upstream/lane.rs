@@ -63,6 +63,8 @@ pub struct Lane<W> {
     queue_bytes_max: usize,
     state: Cell<LaneState>,
     pub(super) queue: RefCell<Queue<W>>,
+    /// Whether an exclusive lane waits in the pool for its next session.
+    pooled: Cell<bool>,
     /// Who hears what the server says unasked on an exclusive lane.
     listener: RefCell<Option<W>>,
     has_listener: Cell<bool>,
@@ -93,6 +95,7 @@ impl<W> Lane<W> {
             queue_bytes_max,
             state: Cell::new(LaneState::Connecting),
             queue: RefCell::new(queue),
+            pooled: Cell::new(false),
             listener: RefCell::new(None),
             has_listener: Cell::new(false),
             task: RefCell::new(None),
@@ -185,6 +188,19 @@ impl<W> Lane<W> {
         if self.state.get() != LaneState::Dead {
             self.state.set(state);
         }
+    }
+
+    /// The lane goes into the pool, or out of it.
+    pub(super) fn set_pooled(&self, pooled: bool) {
+        self.pooled.set(pooled);
+        if pooled {
+            // Its task sets the time at which it has been there for too long.
+            self.wake();
+        }
+    }
+
+    pub(super) fn is_pooled(&self) -> bool {
+        self.pooled.get()
     }
 
     pub(super) fn has_requests(&self) -> bool {

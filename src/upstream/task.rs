@@ -32,7 +32,7 @@ const READ_ROOM_MIN: usize = 16 * 1024;
 /// How many times a lane reads before it writes, looks at the time, and lets the sessions of its worker have their turn.
 const READS_PER_TURN_MAX: usize = 16;
 
-/// After how long without work a shared lane that no session points at is closed, unless it is the main one.
+/// After how long without work a lane that no session has is closed, unless it is the main one.
 const UNUSED_AFTER: Duration = Duration::from_secs(10);
 
 /// An output buffer that grew beyond this is given back once it is empty, in bytes.
@@ -326,7 +326,10 @@ impl<'a, R: Replies> Running<'a, R> {
             self.grant_step(now);
             expire(self.node, self.lane, now);
             if self.is_unused(now) {
-                self.node.forget(self.lane);
+                match self.lane.tenure {
+                    Tenure::Shared => self.node.forget(self.lane),
+                    Tenure::Exclusive => self.node.forget_idle(self.lane),
+                }
                 return Poll::Ready(Ended::Released);
             }
             if self.is_far_behind(now) {
@@ -365,12 +368,15 @@ impl<'a, R: Replies> Running<'a, R> {
         oldest.is_some_and(|oldest| now >= oldest + self.node.options.dead_after)
     }
 
-    /// Whether a shared lane beside the main one has had nothing to do for a while, and no session points at it.
+    /// Whether a shared lane beside the main one, or a pooled one, has had nothing to do for a while and has no session.
     fn is_unused(&mut self, now: Instant) -> bool {
         if !self.was_idle || !self.is_spare() || now < self.quiet_since + UNUSED_AFTER {
             return false;
         }
-        let unused = Rc::strong_count(self.lane) <= UNUSED_HOLDERS;
+        let unused = match self.lane.tenure {
+            Tenure::Shared => Rc::strong_count(self.lane) <= UNUSED_HOLDERS,
+            Tenure::Exclusive => self.lane.is_pooled(),
+        };
         // Looked at again after as long a while.
         self.quiet_since = now;
         unused
@@ -388,7 +394,10 @@ impl<'a, R: Replies> Running<'a, R> {
     }
 
     fn is_spare(&self) -> bool {
-        self.lane.tenure == Tenure::Shared && self.lane.key != self.node.main_key()
+        match self.lane.tenure {
+            Tenure::Shared => self.lane.key != self.node.main_key(),
+            Tenure::Exclusive => self.lane.is_pooled(),
+        }
     }
 
     fn next_timeout(&self) -> Option<Instant> {
