@@ -14,6 +14,7 @@ mod forward;
 mod gather;
 mod introspect;
 mod local;
+mod login;
 mod request;
 mod settings;
 mod step;
@@ -157,5 +158,5 @@ impl Replies for Core {
 
 /// The lane that a session's requests go to while it is in no stateful mode.
 fn lane_key(session: &crate::session::Session) -> LaneKey {
-    LaneKey { protocol: session.protocol, database: session.database }
+    LaneKey { protocol: session.protocol, database: session.database, login: session.login.clone() }
 }
