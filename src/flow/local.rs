@@ -244,12 +244,17 @@ fn select(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]]) -> Handle
             let lane = node.shared_lane(LaneKey { database, ..lane_key(session) });
             let slot = session.replies.open();
             let waiter = call.waiter(To::Slot(slot), Step::Select(database));
-            if (lane.is_ready() && !login::is_wanted(session, node)) || lane.accepts().is_err() {
+            // A user may lack the permission even for a database that it is in.
+            let anybody_may = session.login.is_none() && !login::is_wanted(session, node);
+            if (lane.is_ready() && anybody_may) || lane.accepts().is_err() {
                 // Known to be accepted, or nobody there to ask.
                 finish_select(call.client, session, slot, database);
             } else {
                 session.gate = Some(slot);
-                lane.push(call.deadline, waiter, b"*1\r\n$4\r\nPING\r\n");
+                // It is in that database already: this asks without changing anything.
+                lane.push_with(call.deadline, waiter, &[], |out| {
+                    encode::command(out, &[b"SELECT", database.to_string().as_bytes()]);
+                });
             }
             Handled::Done
         }
