@@ -16,6 +16,7 @@ mod forward;
 mod gather;
 mod introspect;
 mod local;
+mod login;
 mod pubsub;
 mod request;
 mod settings;
@@ -169,5 +170,5 @@ impl Replies for Core {
 
 /// The lane that a session's requests go to while it is in no stateful mode.
 fn lane_key(session: &crate::session::Session) -> LaneKey {
-    LaneKey { protocol: session.protocol, database: session.database }
+    LaneKey { protocol: session.protocol, database: session.database, login: session.login.clone() }
 }
