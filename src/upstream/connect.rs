@@ -62,6 +62,8 @@ pub struct ServerFacts {
     pub version: Option<String>,
     /// Whether it speaks RESP3 (Redis 6 and later).
     pub speaks_resp3: bool,
+    /// What it calls the connection on which it said so (Redis 5 and later).
+    pub connection_id: Option<u64>,
 }
 
 /// Why a connection could not be made.
@@ -153,7 +155,7 @@ async fn shake_hands(
     if credentials.password.is_some() {
         refused(&replies.next().await?)?;
     }
-    let facts = server_facts(&replies.next().await?, key.protocol)?;
+    let mut facts = server_facts(&replies.next().await?, key.protocol)?;
     if key.database != 0
         && let Some(words) = error_words(&replies.next().await?)
     {
@@ -163,9 +165,21 @@ async fn shake_hands(
     }
     match error_words(&replies.next().await?) {
         // A user that may not PING has been answered all the same.
-        Some(words) if !words.starts_with("NOPERM") => Err(ConnectError::Refused(words)),
-        _ => Ok(facts),
+        Some(words) if !words.starts_with("NOPERM") => return Err(ConnectError::Refused(words)),
+        _ => {}
     }
+    if !facts.speaks_resp3 {
+        // Its HELLO would have told. Older than 5: an error, and nobody can be unblocked there.
+        replies.stream.write_all(b"*2\r\n$6\r\nCLIENT\r\n$2\r\nID\r\n").await?;
+        replies.stream.flush().await?;
+        facts.connection_id = connection_id(&replies.next().await?);
+    }
+    Ok(facts)
+}
+
+/// The number in an integer reply.
+fn connection_id(reply: &[u8]) -> Option<u64> {
+    std::str::from_utf8(reply.strip_prefix(b":")?).ok()?.trim_end().parse().ok()
 }
 
 fn refused(reply: &[u8]) -> Result<(), ConnectError> {
@@ -193,9 +207,9 @@ fn server_facts(reply: &[u8], protocol: Protocol) -> Result<ServerFacts, Connect
         (Some(_), Protocol::Resp2) => Ok(ServerFacts::default()),
         (None, _) => {
             let pairs = elements(reply).unwrap_or_default();
-            let version = pairs.chunks_exact(2).find(|pair| payload(pair[0]) == Some(b"version"));
-            let version = version.and_then(|pair| payload(pair[1])).map(|v| String::from_utf8_lossy(v).into_owned());
-            Ok(ServerFacts { version, speaks_resp3: true })
+            let value = |name: &[u8]| Some(pairs.chunks_exact(2).find(|pair| payload(pair[0]) == Some(name))?[1]);
+            let version = value(b"version").and_then(payload).map(|v| String::from_utf8_lossy(v).into_owned());
+            Ok(ServerFacts { version, speaks_resp3: true, connection_id: value(b"id").and_then(connection_id) })
         }
     }
 }

@@ -248,8 +248,9 @@ impl<R: Replies> Node<R> {
             Ok((stream, facts)) => {
                 self.recorder.add(Counter::UpstreamConnects, 1);
                 self.status.connected();
+                let server_id = facts.connection_id;
                 *self.facts.borrow_mut() = facts;
-                Ok(Connection { stream, _permit: permit })
+                Ok(Connection { stream, server_id, _permit: permit })
             }
             Err(error) => {
                 self.recorder.add(Counter::UpstreamConnectFailures, 1);
@@ -328,6 +329,8 @@ impl<R: Replies> Node<R> {
 /// A connection that counts against `upstream.connections_max` while it lives.
 pub(super) struct Connection {
     pub(super) stream: Stream,
+    /// What the server calls it.
+    pub(super) server_id: Option<u64>,
     _permit: Permit,
 }
 
