@@ -93,6 +93,11 @@ impl Client {
         self.blocked.get()
     }
 
+    /// Whether it waits in a blocking command on the connection that it has for itself.
+    pub fn is_blocking(&self) -> bool {
+        false
+    }
+
     /// Puts a reply into its place, to be written at the end of the turn.
     #[inline]
     pub(super) fn fill(self: &Rc<Self>, session: &mut Session, slot: Slot, frame: &[u8]) {

@@ -8,6 +8,7 @@
 //! nothing here waits.
 
 mod client;
+mod clients;
 mod fca;
 mod flush;
 mod forward;
@@ -20,6 +21,7 @@ mod step;
 mod transaction;
 
 pub use client::Client;
+pub use clients::{Crew, Findings, Inquiry, Question, answer};
 pub use request::{Handled, handle};
 pub use settings::{Namespace, Settings};
 pub use step::{Step, Waiter};
@@ -64,6 +66,8 @@ pub struct Core {
     pub registry: Arc<Registry>,
     /// The upstream as all workers see it; none when there is none.
     pub upstream: Option<Arc<NodeStatus>>,
+    /// Who reaches the clients of the other workers.
+    crew: Box<dyn Crew>,
     /// Clients with something to write.
     dirty: RefCell<Vec<Rc<Client>>>,
     /// The list of the last turn, kept for its allocation.
@@ -87,12 +91,14 @@ impl Core {
         recorder: Arc<Recorder>,
         registry: Arc<Registry>,
         upstream: Option<Arc<NodeStatus>>,
+        crew: Box<dyn Crew>,
     ) -> Rc<Self> {
         Rc::new(Self {
             settings: RefCell::new(Rc::new(settings)),
             recorder,
             registry,
             upstream,
+            crew,
             dirty: RefCell::default(),
             flushing: RefCell::default(),
             buffers: RefCell::default(),

@@ -80,6 +80,7 @@ fn carry_out(
     arrived: Instant,
     now: Instant,
 ) -> Handled {
+    session.active_at = now;
     let settings = Rc::clone(&client.core.settings.borrow());
     let shared = client.link.borrow();
     mind_exclusive(client, session);

@@ -7,7 +7,7 @@
 use super::forward;
 use super::request::{Call, Handled, is_hazard, looks_up, relink};
 use super::step::{Step, To, Turn, Waiter, unreachable_frame};
-use super::{Client, Link, fca, lane_key, local};
+use super::{Client, Link, clients, fca, lane_key, local};
 use crate::command::{Command, Kind, Local, Transaction as Which};
 use crate::config::OnUnreachable;
 use crate::metrics::{Family, Outcome};
@@ -131,7 +131,7 @@ pub(super) fn queue(
 }
 
 /// Queues a command as it is.
-fn queue_one(call: &Call<'_>, session: &mut Session, request: Arguments<'_>) -> Handled {
+pub(super) fn queue_one(call: &Call<'_>, session: &mut Session, request: Arguments<'_>) -> Handled {
     with_lane(call, session, |call, session, lane| {
         let handled = forward::send(call, session, lane, request, Step::Queued);
         session.transaction.queue(Shape::One);
@@ -165,7 +165,8 @@ fn queue_local(
                 _ => queue_one(call, session, request),
             }
         }
-        Local::Ping | Local::Echo | Local::Client => match local::answer(session, which, arguments) {
+        Local::Client if let Some(handled) = clients::queue(call, session, request, arguments) => handled,
+        Local::Ping | Local::Echo | Local::Client => match local::answer(call, session, which, arguments) {
             Ok(frame) => queue_shaped(call, session, Shape::Here(frame), |_| {}),
             Err(error) => call.reject(session, &error),
         },

@@ -10,6 +10,8 @@
     reason = "the tests are the proxy's clients: they may block, and they measure time"
 )]
 
+// What one client asks about the others: CLIENT LIST, KILL, UNBLOCK, PAUSE.
+mod clients;
 // Random dialogues beside a Redis, and random FCA commands beside a map.
 mod differential;
 // The FCA family, over a real Redis and over the embedded store.
