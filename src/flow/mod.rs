@@ -12,6 +12,7 @@ mod clients;
 mod fca;
 mod flush;
 mod forward;
+mod gate;
 mod gather;
 mod introspect;
 mod local;

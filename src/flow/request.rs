@@ -4,7 +4,7 @@
 //! nothing in between. Looks at a command's name only; the rest of a forwarded request is bytes.
 
 use super::step::{Step, To, Waiter};
-use super::{Client, Link, Settings, fca, forward, lane_key, local, transaction};
+use super::{Client, Link, Settings, fca, forward, gate, lane_key, local, transaction};
 use crate::command::{self, Command, Flags, Kind};
 use crate::metrics::{Family, Outcome};
 use crate::resp::{Arguments, Protocol, ReplyError};
@@ -96,7 +96,6 @@ fn carry_out(
     let call = Call { client, settings: &settings, link, protocol: session.protocol, now, deadline, family };
     if !session.transaction.is_queueing() {
         match command {
-            Some(command) if command.has_subcommands && is_hazard(&request) => {}
             Some(Command { kind: Kind::Forward, name, flags, .. }) => {
                 session.last_command = name;
                 if looks_up(session) && !flags.contains(Flags::READONLY) {
@@ -174,10 +173,12 @@ fn handle_special(
         Kind::Fca(which) => fca::handle(call, session, which, arguments),
         Kind::Local(which) => local::handle(call, session, which, request, arguments),
         Kind::Transaction(which) => transaction::handle(call, session, which, request, arguments),
-        Kind::Forward if command.has_subcommands && is_hazard(&request) => not_yet(call, session, command, request),
         Kind::Forward => forward::forward(call, session, request),
         Kind::Blocking if !command::blocks(command, arguments) => forward::forward(call, session, request),
-        Kind::Blocking | Kind::PubSub | Kind::Monitor | Kind::Refused => not_yet(call, session, command, request),
+        Kind::Admin | Kind::Script | Kind::ClusterClient | Kind::Refused => {
+            gate::handle(call, session, command, request)
+        }
+        Kind::Blocking | Kind::PubSub | Kind::Monitor => not_yet(call, session, command, request),
     }
 }
 
@@ -185,11 +186,6 @@ fn handle_special(
 /// which must not happen to one that others share.
 fn is_http(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"POST") || name.eq_ignore_ascii_case(b"HOST:")
-}
-
-/// A subcommand that changes what the connection is for, so that no other session could use it afterwards.
-pub(super) fn is_hazard(request: &Arguments<'_>) -> bool {
-    request[0].eq_ignore_ascii_case(b"SCRIPT") && request.at(1).is_some_and(|word| word.eq_ignore_ascii_case(b"DEBUG"))
 }
 
 /// What needs a connection of its own that this version does not give.

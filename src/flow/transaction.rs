@@ -5,9 +5,9 @@
 //! be begun and queued, and EXEC answers nil, which says what is true: it was not executed.
 
 use super::forward;
-use super::request::{Call, Handled, is_hazard, looks_up, relink};
+use super::request::{Call, Handled, looks_up, relink};
 use super::step::{Step, To, Turn, Waiter, unreachable_frame};
-use super::{Client, Link, clients, fca, lane_key, local};
+use super::{Client, Link, clients, fca, gate, lane_key, local};
 use crate::command::{Command, Kind, Local, Transaction as Which};
 use crate::config::OnUnreachable;
 use crate::metrics::{Family, Outcome};
@@ -118,11 +118,10 @@ pub(super) fn queue(
         Some((_, Kind::Transaction(Which::Unwatch))) => queue_one(call, session, request),
         Some((_, Kind::Fca(which))) => fca::queue(call, session, which, arguments),
         Some((_, Kind::Local(which))) => queue_local(call, session, which, request, arguments),
-        Some((command, Kind::Forward)) if is_hazard(&request) => {
-            let text = format!("ERR {} is not supported by fca-proxy yet", command.name);
-            call.reject(session, &ReplyError::new(text))
+        Some((command, Kind::Admin | Kind::Script | Kind::ClusterClient | Kind::Refused)) => {
+            gate::queue(call, session, command, request)
         }
-        Some((command, Kind::PubSub | Kind::Monitor | Kind::Refused)) => {
+        Some((command, Kind::PubSub | Kind::Monitor)) => {
             let text = format!("ERR {} is not supported by fca-proxy yet", command.name);
             call.reject(session, &ReplyError::new(text))
         }

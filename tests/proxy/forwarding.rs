@@ -737,8 +737,6 @@ fn what_needs_a_connection_of_its_own_says_so_and_harms_nothing() {
             "BZPOPMIN z 0",
             "XREAD BLOCK 0 STREAMS x $",
             "WAIT 0 10",
-            "PSYNC ? -1",
-            "READONLY",
             "CLIENT REPLY OFF",
             "CLIENT TRACKING ON",
         ] {

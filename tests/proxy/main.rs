@@ -18,6 +18,8 @@ mod differential;
 mod fca;
 // Every other command: byte by byte as Redis answers.
 mod forwarding;
+// Commands that are not for every client.
+mod gates;
 // Input and clients that do not behave.
 mod hostile;
 // Start, reload, health, end.
