@@ -188,5 +188,10 @@ impl Client {
         super::transaction::abandon(self, session, clock::now());
         session.replies = Default::default();
         self.settle(session);
+        if let Link::Lane(lane, node) = self.link.replace(Link::Disabled) {
+            let key = lane.key.clone();
+            drop(lane);
+            node.left(&key);
+        }
     }
 }

@@ -397,6 +397,27 @@ fn a_login_while_the_server_is_gone_is_judged_once_it_is_back() {
 }
 
 #[test]
+fn sessions_that_logged_in_during_an_outage_share_a_connection_again() {
+    const SESSIONS: usize = 60;
+    let mut redis = redis_with_users(None);
+    let proxy = Proxy::in_front_of(redis.url());
+    let mut sessions: Vec<_> = (0..SESSIONS).map(|_| proxy.client()).collect();
+    redis.kill();
+    for session in &mut sessions {
+        assert_eq!(session.say("AUTH alice pa"), Value::ok());
+    }
+    redis.restart();
+    for session in &mut sessions {
+        wait_until(SOON, "the upstream is back", || session.say("SET shared x") == Value::ok());
+    }
+    for session in &mut sessions {
+        assert_eq!(whoami(session), "alice");
+    }
+    // Of each worker the main one and Alice's, and ours.
+    wait_until(SOON, "they share", || connections(&redis) <= 5);
+}
+
+#[test]
 fn without_a_server_ever_a_login_is_answered_as_everything_is() {
     let proxy = Proxy::in_front_of(Redis::not_started(RedisOptions::default()).url());
     let mut client = proxy.client();
