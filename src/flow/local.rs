@@ -7,11 +7,11 @@
 
 use super::request::{Call, Handled, relink};
 use super::step::{Step, To, Turn, Waiter};
-use super::{Client, Link, introspect, lane_key, login, transaction};
+use super::{Client, Link, exclusive, introspect, lane_key, login, tracking, transaction};
 use crate::command::Local;
 use crate::metrics::Outcome;
 use crate::resp::{Arguments, Protocol, ReplyError, encode};
-use crate::session::{Ending, Identity, Session};
+use crate::session::{Ending, Identity, Mode, Modes, Session};
 use crate::upstream::{Failure, Lane, LaneKey, Tenure};
 use std::rc::Rc;
 
@@ -26,6 +26,11 @@ pub(super) fn handle(
     request: Arguments<'_>,
     arguments: &[&[u8]],
 ) -> Handled {
+    if which == Local::Client
+        && let Some(handled) = tracking::handle(call, session, request, arguments)
+    {
+        return handled;
+    }
     match which {
         Local::Ping | Local::Echo | Local::Client => match answer(session, which, arguments) {
             Ok(frame) => call.say(session, Outcome::Ok, |out| out.extend_from_slice(&frame)),
@@ -48,6 +53,11 @@ pub(super) fn handle(
 pub(super) fn answer(session: &mut Session, which: Local, arguments: &[&[u8]]) -> Result<Vec<u8>, ReplyError> {
     let mut out = Vec::new();
     match (which, arguments) {
+        (Local::Ping, [_] | [_, _]) if session.protocol == Protocol::Resp2 && session.modes.has(Mode::Subscribed) => {
+            encode::header(&mut out, b'*', 2);
+            encode::bulk(&mut out, b"pong");
+            encode::bulk(&mut out, arguments.get(1).copied().unwrap_or_default());
+        }
         (Local::Ping, [_]) => encode::simple(&mut out, "PONG"),
         (Local::Ping | Local::Echo, [_, message]) => encode::bulk(&mut out, message),
         (Local::Ping, _) => return Err(ReplyError::wrong_arity("ping")),
@@ -153,7 +163,7 @@ fn tell_watching_lane(call: &Call<'_>, session: &mut Session, protocol: Protocol
         part_from_exclusive(call.client, session);
         return false;
     };
-    if !is_its_own(lane, session) {
+    if !is_its_own(lane) {
         return false;
     }
     call.client.tainted.set(true);
@@ -166,22 +176,19 @@ fn tell_watching_lane(call: &Call<'_>, session: &mut Session, protocol: Protocol
     true
 }
 
-/// Whether a lane is the connection that watches keys for the session, and can be told something. Where that one is
-/// lost, the session is on one that others share, whose state is not its to change.
-pub(super) fn is_its_own(lane: &Lane<Waiter>, session: &Session) -> bool {
-    lane.tenure == Tenure::Exclusive && !session.transaction.is_none() && lane.accepts().is_ok()
+/// Whether a lane is the session's own connection, and can be told something. Where that one is lost, the session is on
+/// one that others share, whose state is not its to change.
+pub(super) fn is_its_own(lane: &Lane<Waiter>) -> bool {
+    lane.tenure == Tenure::Exclusive && lane.accepts().is_ok()
 }
 
 /// A connection of the session's own that can't follow it to another protocol or database is given up, and with it what
 /// it watched.
 pub(super) fn part_from_exclusive(client: &Client, session: &mut Session) {
-    if let Some(lane) = client.exclusive.borrow_mut().take() {
-        lane.end();
-        session.transaction.lose();
-    }
+    exclusive::end(client, session);
 }
 
-/// The connection that watches keys has changed its protocol, or could not.
+/// The session's own connection has changed its protocol, or could not.
 pub(super) fn on_hello(turn: Turn<'_>) {
     let reply = hello_reply(&turn.client.link.borrow(), turn.session);
     turn.finish(&reply, Outcome::Ok);
@@ -229,8 +236,8 @@ fn select(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]]) -> Handle
             session.database = database;
             call.say(session, Outcome::Ok, |out| encode::simple(out, "OK"))
         }
-        Link::Lane(lane, _) if is_its_own(lane, session) => {
-            // The connection that watches the keys changes its database, and can't go back to the pool.
+        Link::Lane(lane, _) if is_its_own(lane) => {
+            // The session's own connection changes its database, and can't go back to the pool.
             call.client.tainted.set(true);
             let slot = session.replies.open();
             session.gate = Some(slot);
@@ -296,7 +303,12 @@ fn reset(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]]) -> Handled
     if session.replies.in_flight() > 0 {
         return Handled::WaitUntilAnswered;
     }
-    call.client.settle(session);
+    if session.modes.need_connection() {
+        call.client.tainted.set(true);
+    }
+    session.modes = Modes::default();
+    session.replies.mute(false);
+    exclusive::settle(call.client, session);
     session.protocol = Protocol::Resp2;
     session.identity = Identity::default();
     session.login = None;
@@ -331,17 +343,14 @@ fn client(session: &mut Session, subcommand: &[u8], rest: &[&[u8]], out: &mut Ve
                 Protocol::Resp3 => encode::verbatim(out, line.as_bytes()),
             }
         }
-        ("NO-EVICT" | "NO-TOUCH", [switch]) if is_switch(switch) => encode::simple(out, "OK"),
-        ("NO-EVICT" | "NO-TOUCH", [_]) => return Err(ReplyError::syntax()),
+        ("NO-EVICT", [switch]) if is_switch(switch) => encode::simple(out, "OK"),
+        ("NO-EVICT", [_]) => return Err(ReplyError::syntax()),
+        ("TRACKINGINFO", []) => append_tracking_off(out, session.protocol),
         ("GETREDIR", []) => encode::integer(out, -1),
-        ("ID" | "GETNAME" | "SETNAME" | "SETINFO" | "INFO" | "NO-EVICT" | "NO-TOUCH" | "GETREDIR", _) => {
+        ("ID" | "GETNAME" | "SETNAME" | "SETINFO" | "INFO" | "NO-EVICT" | "TRACKINGINFO" | "GETREDIR", _) => {
             return Err(ReplyError::wrong_arity(&format!("client|{subcommand}")));
         }
-        (
-            "LIST" | "KILL" | "PAUSE" | "UNPAUSE" | "REPLY" | "TRACKING" | "TRACKINGINFO" | "CACHING" | "UNBLOCK"
-            | "HELP",
-            _,
-        ) => {
+        ("LIST" | "KILL" | "PAUSE" | "UNPAUSE" | "REPLY" | "TRACKING" | "CACHING" | "UNBLOCK" | "HELP", _) => {
             return Err(ReplyError::new(format!("ERR CLIENT {subcommand} is not supported by fca-proxy yet")));
         }
         _ => {
@@ -349,6 +358,18 @@ fn client(session: &mut Session, subcommand: &[u8], rest: &[&[u8]], out: &mut Ve
         }
     }
     Ok(())
+}
+
+/// CLIENT TRACKINGINFO of a connection that does not track.
+fn append_tracking_off(out: &mut Vec<u8>, protocol: Protocol) {
+    encode::map(out, protocol, 3);
+    encode::bulk(out, b"flags");
+    encode::header(out, if protocol == Protocol::Resp3 { b'~' } else { b'*' }, 1);
+    encode::bulk(out, b"off");
+    encode::bulk(out, b"redirect");
+    encode::integer(out, -1);
+    encode::bulk(out, b"prefixes");
+    encode::header(out, b'*', 0);
 }
 
 /// A number in the one form that Redis takes: no plus sign, no leading zeros.

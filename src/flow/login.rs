@@ -116,7 +116,7 @@ fn credentials_of(words: &[&[u8]]) -> Result<Credentials, ReplyError> {
 /// Asks the upstream on the connection that the session would be on, and holds back what comes behind.
 fn ask(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, login: Login) -> Handled {
     if let Link::Lane(lane, _) = call.link
-        && is_its_own(lane, session)
+        && is_its_own(lane)
     {
         // The connection that watches keys becomes the user's itself, and can't go back to the pool.
         call.client.tainted.set(true);

@@ -7,7 +7,9 @@
 //! Guarantees: every slot that is opened is filled exactly once, with a reply, a nil, or an error in Redis's words;
 //! nothing here waits.
 
+mod blocking;
 mod client;
+mod exclusive;
 mod fca;
 mod flush;
 mod forward;
@@ -15,9 +17,11 @@ mod gather;
 mod introspect;
 mod local;
 mod login;
+mod pubsub;
 mod request;
 mod settings;
 mod step;
+mod tracking;
 mod transaction;
 
 pub use client::Client;
@@ -149,6 +153,14 @@ impl Replies for Core {
 
     fn failed(&self, waiter: Waiter, deadline: Instant, failure: &Failure, now: Instant) {
         step::on_failure(waiter, deadline, failure, now);
+    }
+
+    fn push(&self, lane: &Rc<Lane<Waiter>>, frame: &[u8]) -> bool {
+        pubsub::on_frame(lane, frame)
+    }
+
+    fn lost(&self, listener: Waiter) {
+        pubsub::on_lost(listener);
     }
 
     fn turn_ended(&self, _now: Instant) {

@@ -3,12 +3,14 @@
 //! Guarantees: [`on_reply`] or [`on_failure`] is called once for each waiter, and each call either fills the place that
 //! the waiter stands for or sends the next command with a waiter for the same place.
 
+use super::blocking::{self, Nothing};
 use super::fca::Lookup;
 use super::flush::Flush;
 use super::gather::Gather;
 use super::introspect::{self, CommandMerge};
 use super::login::{self, Login};
-use super::{Client, fca, flush, local, transaction};
+use super::pubsub::{self, Subscribe};
+use super::{Client, fca, flush, local, tracking, transaction};
 use crate::config::OnUnreachable;
 use crate::metrics::{Family, NamespaceLabel, Outcome};
 use crate::resp::{Protocol, encode};
@@ -74,6 +76,37 @@ pub enum Step {
     Queued,
     /// It is EXEC's reply.
     Exec(Box<Queued>),
+    /// It answers a command that waited in the server.
+    Block(Nothing),
+    /// It is the last confirmation of a subscribing command.
+    Subscribe(Subscribe),
+    /// It answers MONITOR.
+    Monitor,
+    /// It answers CLIENT TRACKING.
+    Tracking {
+        /// Whether that was to switch it on.
+        on: bool,
+        /// The session that the invalidations are to go to.
+        redirect: Option<u64>,
+    },
+    /// It answers CLIENT NO-TOUCH, which was to switch it on or off.
+    NoTouch(bool),
+}
+
+impl Step {
+    /// Whether the client is told as it is why the server refuses a whole connection (its login, its database), and
+    /// nothing else is to be done.
+    fn hears_refusals(&self) -> bool {
+        matches!(
+            self,
+            Self::Forward
+                | Self::Block(_)
+                | Self::Subscribe(_)
+                | Self::Monitor
+                | Self::Tracking { .. }
+                | Self::NoTouch(_)
+        )
+    }
 }
 
 /// Everything that a step needs of the reply it answers.
@@ -175,6 +208,11 @@ pub(super) fn on_reply(lane: &Rc<Lane<Waiter>>, answered: Popped<Waiter>, note: 
         Step::Info => introspect::on_info(turn, Some(frame)),
         Step::Command(merge) => introspect::on_command(turn, &merge, Some(frame)),
         Step::Enter | Step::Leave | Step::Queued | Step::Exec(_) => transaction::on_reply(turn, step, frame),
+        Step::Block(nothing) => blocking::on_reply(turn, nothing, frame),
+        Step::Subscribe(_) => pubsub::on_subscribed(turn, frame),
+        Step::Monitor => pubsub::on_monitor(turn, frame),
+        Step::Tracking { on, redirect } => tracking::on_tracking(turn, on, redirect, frame),
+        Step::NoTouch(on) => tracking::on_no_touch(turn, on, frame),
     }
 }
 
@@ -187,11 +225,13 @@ pub(super) fn on_failure(waiter: Waiter, deadline: Instant, failure: &Failure, n
     let session = &mut *client.session.borrow_mut();
     session.timed_out = *failure == Failure::TimedOut;
     let turn = Turn { client: &client, session, to, family, deadline, now };
+    if let Failure::LaneRefused(words) = failure
+        && step.hears_refusals()
+    {
+        return turn.finish_error(words);
+    }
     match step {
-        Step::Forward => match failure {
-            Failure::LaneRefused(words) => turn.finish_error(words),
-            _ => turn.finish_unreachable(),
-        },
+        Step::Forward => turn.finish_unreachable(),
         Step::Swallow => {}
         Step::Lookup(lookup) => fca::on_lookup_failed(turn, &lookup),
         Step::Store(label) => fca::on_store_failed(turn, label),
@@ -204,5 +244,11 @@ pub(super) fn on_failure(waiter: Waiter, deadline: Instant, failure: &Failure, n
         Step::Info => introspect::on_info(turn, None),
         Step::Command(merge) => introspect::on_command(turn, &merge, None),
         Step::Enter | Step::Leave | Step::Queued | Step::Exec(_) => transaction::on_failure(turn, &step, failure),
+        Step::Block(nothing) => blocking::on_failure(turn, nothing, failure),
+        Step::Subscribe(_) | Step::Monitor | Step::Tracking { .. } => pubsub::on_failure(turn, failure),
+        Step::NoTouch(_) => {
+            turn.client.tainted.set(true);
+            turn.finish_unreachable();
+        }
     }
 }

@@ -4,9 +4,11 @@
 //! the [`ReplyQueue`] that keeps its replies in order. The bytes are moved by the worker, requests are carried out by
 //! the flow.
 
+mod modes;
 mod replies;
 mod transaction;
 
+pub use modes::{Mode, Modes, Subscription, Subscriptions};
 pub use replies::{ReplyQueue, Slot};
 pub use transaction::{Queued, Shape, Transaction};
 
@@ -40,6 +42,10 @@ pub struct Session {
     pub replies: ReplyQueue,
     /// The transaction it is in.
     pub transaction: Transaction,
+    /// The stateful modes it is in.
+    pub modes: Modes,
+    /// The place of the reply to the blocking command that it waits in.
+    pub blocked: Option<Slot>,
     /// FCA.GETs that may still ask for a second spelling, as hashes of their entries, oldest first. A later write to
     /// one of these entries waits for them: else it would overtake the second question.
     pub lookups: VecDeque<u64>,
@@ -89,6 +95,8 @@ impl Session {
             identity: Identity::default(),
             replies: ReplyQueue::default(),
             transaction: Transaction::None,
+            modes: Modes::default(),
+            blocked: None,
             lookups: VecDeque::new(),
             gate: None,
             timed_out: false,
@@ -105,6 +113,12 @@ impl Session {
             && self.replies.bytes() < output_bytes_pause
     }
 
+    /// Whether it is in no mode and no transaction: its requests may go over a connection that others share.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        self.modes.is_plain() && !self.transaction.is_queueing()
+    }
+
     /// Whether everything that was asked for is answered and written, and nothing more will be.
     pub fn has_ended(&self) -> bool {
         self.ending != Ending::No && self.replies.in_flight() == 0 && self.replies.unsent().is_empty()
@@ -116,6 +130,7 @@ impl Session {
         self.replies.fill(slot, frame);
         if self.gate == Some(slot) {
             self.gate = None;
+            self.blocked = None;
         }
     }
 }

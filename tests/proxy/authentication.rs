@@ -504,6 +504,54 @@ fn who_may_not_multi_is_not_in_a_transaction() {
 }
 
 #[test]
+fn what_needs_a_connection_of_its_own_has_its_users_rights() {
+    let redis = redis_with_users(Some("secret"));
+    let proxy = Proxy::patient(format!("redis://{}", redis.address()));
+    let (mut ours, mut theirs) = (proxy.client(), Client::connect(redis.address()));
+    for line in [
+        "SUBSCRIBE news",
+        "BLPOP a:none 0.01",
+        "MONITOR",
+        "CLIENT TRACKING on",
+        "AUTH bob pb",
+        "SUBSCRIBE news",
+        "BLPOP b:none 0.01",
+        "BLPOP a:none 0.01",
+        "MONITOR",
+        "AUTH alice pa",
+        "BLPOP a:none 0.01",
+        "BLPOP b:none 0.01",
+        "SUBSCRIBE news",
+        "PING",
+        "UNSUBSCRIBE news",
+        "ACL WHOAMI",
+        "HELLO 3 AUTH alice wrong",
+        "ACL WHOAMI",
+    ] {
+        same(&mut ours, &mut theirs, line);
+    }
+    // Becoming somebody else while hearing pushes.
+    for client in [&mut ours, &mut theirs] {
+        assert!(matches!(client.say("HELLO 3 AUTH alice pa"), Value::Map(_)));
+    }
+    for line in ["SUBSCRIBE news", "AUTH default wrong", "ACL WHOAMI", "AUTH default secret", "ACL WHOAMI"] {
+        same(&mut ours, &mut theirs, line);
+    }
+    redis.client().say("PUBLISH news x");
+    assert_eq!(ours.raw_reply(), theirs.raw_reply());
+    for line in ["UNSUBSCRIBE news", "ACL WHOAMI", "GET shared", "AUTH bob pb", "ACL WHOAMI"] {
+        same(&mut ours, &mut theirs, line);
+    }
+    // A user that is gone.
+    assert_eq!(ours.say("AUTH alice pa"), Value::ok());
+    assert_eq!(redis.client().say("ACL DELUSER alice"), Value::Integer(1));
+    wait_until(SOON, "its connections are gone", || ours.say("GET a:1") == Value::error(WRONGPASS));
+    for line in ["SUBSCRIBE news", "BLPOP a:1 1", "MONITOR", "CLIENT TRACKING on", "MULTI", "WATCH a:1"] {
+        assert_eq!(ours.say(line), Value::error(WRONGPASS), "{line}");
+    }
+}
+
+#[test]
 fn users_that_take_turns_on_the_same_connections_never_meet() {
     const ROUNDS: usize = 100;
     let redis = redis_with_users(None);
