@@ -214,10 +214,15 @@ fn is_http(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"POST") || name.eq_ignore_ascii_case(b"HOST:")
 }
 
-/// Points a session at the lane of its protocol and database.
+/// Points a session at the lane of its protocol, database and login.
 pub(super) fn relink(client: &Client, session: &Session) {
     let link = &mut *client.link.borrow_mut();
     if let Link::Lane(lane, node) = link {
-        *lane = node.shared_lane(lane_key(session));
+        let left = std::mem::replace(lane, node.shared_lane(lane_key(session)));
+        if left.key.login.is_some() {
+            let key = left.key.clone();
+            drop(left);
+            node.left(&key);
+        }
     }
 }

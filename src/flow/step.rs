@@ -93,6 +93,22 @@ pub enum Step {
     NoTouch(bool),
 }
 
+impl Step {
+    /// Whether the client is told as it is why the server refuses a whole connection (its login, its database), and
+    /// nothing else is to be done.
+    fn hears_refusals(&self) -> bool {
+        matches!(
+            self,
+            Self::Forward
+                | Self::Block(_)
+                | Self::Subscribe(_)
+                | Self::Monitor
+                | Self::Tracking { .. }
+                | Self::NoTouch(_)
+        )
+    }
+}
+
 /// Everything that a step needs of the reply it answers.
 pub(super) struct Turn<'a> {
     pub(super) client: &'a Rc<Client>,
@@ -209,11 +225,13 @@ pub(super) fn on_failure(waiter: Waiter, deadline: Instant, failure: &Failure, n
     let session = &mut *client.session.borrow_mut();
     session.timed_out = *failure == Failure::TimedOut;
     let turn = Turn { client: &client, session, to, family, deadline, now };
+    if let Failure::LaneRefused(words) = failure
+        && step.hears_refusals()
+    {
+        return turn.finish_error(words);
+    }
     match step {
-        Step::Forward => match failure {
-            Failure::LaneRefused(words) => turn.finish_error(words),
-            _ => turn.finish_unreachable(),
-        },
+        Step::Forward => turn.finish_unreachable(),
         Step::Swallow => {}
         Step::Lookup(lookup) => fca::on_lookup_failed(turn, &lookup),
         Step::Store(label) => fca::on_store_failed(turn, label),

@@ -222,12 +222,14 @@ impl<R: Replies> Node<R> {
         lane
     }
 
-    /// Ends the shared lane of a login that no session rides on: who guesses passwords leaves nothing behind.
-    pub fn forget_unused(&self, key: &LaneKey) {
+    /// Nobody may be on this lane of a login any more: it is kept for the next one only where the server has taken the
+    /// login and others may use it, so that who guesses passwords leaves nothing behind.
+    pub fn left(&self, key: &LaneKey) {
+        let Some(login) = &key.login else { return };
         let shared = &mut *self.shared.borrow_mut();
-        let unused = shared.iter().position(|lane| lane.key == *key && lane.key.login.is_some() && is_unused(lane));
-        if let Some(unused) = unused {
-            shared.swap_remove(unused).end();
+        let useless = |lane: &Lane<_>| !lane.is_ready() || login.unverified_of.is_some();
+        if let Some(at) = shared.iter().position(|lane| lane.key == *key && useless(lane) && is_unused(lane)) {
+            shared.swap_remove(at).end();
         }
     }
 
@@ -243,6 +245,10 @@ impl<R: Replies> Node<R> {
         idle.retain(|lane| !lane.is_dead());
         if lane.is_dead() {
             return;
+        }
+        if lane.key.login.as_ref().is_some_and(|login| login.unverified_of.is_some()) {
+            // Its session goes on with the others of its user.
+            return lane.end();
         }
         if idle.len() >= IDLE_EXCLUSIVE_MAX {
             idle.remove(0).end();
