@@ -4,11 +4,11 @@
 //! task; a socket that takes no more is left to that task. Holds no buffer while nothing is to be written.
 
 use super::flush::{self, Flushing};
-use super::{Core, Link, Waiter};
+use super::{Core, Link, Waiter, exclusive};
 use crate::clock;
 use crate::metrics::{Counter, Limit};
-use crate::resp::ReplyError;
-use crate::session::{Ending, Session, Slot};
+use crate::resp::{Protocol, ReplyError};
+use crate::session::{Ending, Mode, Session, Slot};
 use crate::upstream::Lane;
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -93,11 +93,6 @@ impl Client {
         self.blocked.get()
     }
 
-    /// Whether it waits in a blocking command on the connection that it has for itself.
-    pub fn is_blocking(&self) -> bool {
-        false
-    }
-
     /// Puts a reply into its place, to be written at the end of the turn.
     #[inline]
     pub(super) fn fill(self: &Rc<Self>, session: &mut Session, slot: Slot, frame: &[u8]) {
@@ -115,6 +110,19 @@ impl Client {
             session.replies.lend_buffer(self.core.take_buffer());
         }
         session.replies.say(write);
+        self.mark_dirty();
+    }
+
+    /// Passes on what is no reply to any request.
+    pub(super) fn push(self: &Rc<Self>, session: &mut Session, frame: &[u8]) {
+        // As `prepareClientToWrite` in Redis's `networking.c`: CLIENT REPLY OFF does not silence pushes of RESP3.
+        if session.modes.has(Mode::ReplyOff) && session.protocol == Protocol::Resp2 {
+            return;
+        }
+        if !session.replies.has_buffer() {
+            session.replies.lend_buffer(self.core.take_buffer());
+        }
+        session.replies.push(frame);
         self.mark_dirty();
     }
 
@@ -159,24 +167,10 @@ impl Client {
             self.broken.set(true);
         }
         if session.replies.in_flight() == 0 {
-            self.settle(session);
+            exclusive::settle(self, session);
         }
         if self.blocked.get() || self.broken.get() || self.stalled.get() || session.ending != Ending::No {
             self.wake();
-        }
-    }
-
-    /// Nothing is in flight: gives back an exclusive lane that is no longer needed.
-    pub(super) fn settle(&self, session: &Session) {
-        if session.transaction.is_none()
-            && let Some(lane) = self.exclusive.borrow_mut().take()
-            && let Link::Lane(_, node) = &*self.link.borrow()
-        {
-            if self.tainted.take() {
-                lane.end();
-            } else {
-                node.release(lane);
-            }
         }
     }
 
@@ -191,7 +185,10 @@ impl Client {
         self.flushing.take();
         let session = &mut *self.session.borrow_mut();
         super::transaction::abandon(self, session, clock::now());
-        session.replies = Default::default();
-        self.settle(session);
+        if session.blocked.is_some() || session.modes.need_connection() {
+            self.tainted.set(true);
+        }
+        (session.modes, session.replies) = Default::default();
+        exclusive::settle(self, session);
     }
 }

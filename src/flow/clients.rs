@@ -104,6 +104,14 @@ const SUBCOMMANDS: [&str; 18] = [
     "CLIENT|UNPAUSE",
 ];
 
+/// Notes which subcommand of CLIENT the session has asked for, as Redis tells it.
+pub(super) fn note(session: &mut Session, arguments: &[&[u8]]) {
+    let is_it = |name: &&&str| arguments.get(1).is_some_and(|word| name.as_bytes()[7..].eq_ignore_ascii_case(word));
+    if let Some(name) = SUBCOMMANDS.iter().find(is_it) {
+        session.last_command = name;
+    }
+}
+
 /// Carries out a CLIENT that is about more than the connection it came on; `None` for any other.
 pub(super) fn handle(
     call: &Call<'_>,
@@ -111,11 +119,7 @@ pub(super) fn handle(
     request: Arguments<'_>,
     arguments: &[&[u8]],
 ) -> Option<Handled> {
-    let subcommand = arguments.get(1)?;
-    if let Some(name) = SUBCOMMANDS.iter().find(|name| name.as_bytes()[7..].eq_ignore_ascii_case(subcommand)) {
-        session.last_command = name;
-    }
-    Some(match errand(subcommand)? {
+    Some(match errand(arguments.get(1)?)? {
         Errand::Help if arguments.len() > 2 => call.reject(session, &ReplyError::wrong_arity("client|help")),
         Errand::Help => call.say(session, Outcome::Ok, help::append_help),
         Errand::Upstream => forward::forward(call, session, request),
@@ -197,7 +201,7 @@ pub fn answer<'a>(question: &Question, clients: impl Iterator<Item = &'a Rc<Clie
                 }
             }
             Question::Unblock { id, .. } => {
-                if session.id == *id && client.is_blocking() {
+                if session.id == *id && session.is_blocking() {
                     findings.blocked_in = client.exclusive.borrow().as_ref().and_then(|lane| lane.server_id());
                 }
             }

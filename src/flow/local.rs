@@ -6,11 +6,11 @@
 
 use super::request::{Call, Handled, relink};
 use super::step::{Step, To, Turn};
-use super::{Client, Link, clients, introspect, transaction};
+use super::{Client, Link, clients, exclusive, introspect, tracking, transaction};
 use crate::command::Local;
 use crate::metrics::Outcome;
 use crate::resp::{Arguments, Protocol, ReplyError, encode};
-use crate::session::{Ending, Identity, Session};
+use crate::session::{Ending, Identity, Mode, Modes, Session};
 use crate::upstream::{Failure, LaneKey};
 use std::rc::Rc;
 
@@ -25,6 +25,14 @@ pub(super) fn handle(
     request: Arguments<'_>,
     arguments: &[&[u8]],
 ) -> Handled {
+    if which == Local::Client {
+        clients::note(session, arguments);
+    }
+    if which == Local::Client
+        && let Some(handled) = tracking::handle(call, session, request, arguments)
+    {
+        return handled;
+    }
     match which {
         Local::Client if let Some(handled) = clients::handle(call, session, request, arguments) => handled,
         Local::Ping | Local::Echo | Local::Client => match answer(call, session, which, arguments) {
@@ -56,6 +64,11 @@ pub(super) fn answer(
 ) -> Result<Vec<u8>, ReplyError> {
     let mut out = Vec::new();
     match (which, arguments) {
+        (Local::Ping, [_] | [_, _]) if session.protocol == Protocol::Resp2 && session.modes.has(Mode::Subscribed) => {
+            encode::header(&mut out, b'*', 2);
+            encode::bulk(&mut out, b"pong");
+            encode::bulk(&mut out, arguments.get(1).copied().unwrap_or_default());
+        }
         (Local::Ping, [_]) => encode::simple(&mut out, "PONG"),
         (Local::Ping | Local::Echo, [_, message]) => encode::bulk(&mut out, message),
         (Local::Ping, _) => return Err(ReplyError::wrong_arity("ping")),
@@ -166,7 +179,7 @@ fn tell_watching_lane(call: &Call<'_>, session: &mut Session, protocol: Protocol
         part_from_exclusive(call.client, session);
         return false;
     };
-    if session.transaction.is_none() || lane.accepts().is_err() {
+    if call.client.exclusive.borrow().is_none() || lane.accepts().is_err() {
         return false;
     }
     call.client.tainted.set(true);
@@ -182,13 +195,10 @@ fn tell_watching_lane(call: &Call<'_>, session: &mut Session, protocol: Protocol
 /// A connection of the session's own that can't follow it to another protocol or database is given up, and with it what
 /// it watched.
 fn part_from_exclusive(client: &Client, session: &mut Session) {
-    if let Some(lane) = client.exclusive.borrow_mut().take() {
-        lane.end();
-        session.transaction.lose();
-    }
+    exclusive::end(client, session);
 }
 
-/// The connection that watches keys has changed its protocol, or could not.
+/// The session's own connection has changed its protocol, or could not.
 pub(super) fn on_hello(turn: Turn<'_>) {
     let facts = match &*turn.client.link.borrow() {
         Link::Lane(_, node) => node.facts(),
@@ -242,8 +252,8 @@ fn select(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]]) -> Handle
             session.database = database;
             call.say(session, Outcome::Ok, |out| encode::simple(out, "OK"))
         }
-        Link::Lane(lane, _) if !session.transaction.is_none() && lane.accepts().is_ok() => {
-            // The connection that watches the keys changes its database, and can't go back to the pool.
+        Link::Lane(lane, _) if call.client.exclusive.borrow().is_some() && lane.accepts().is_ok() => {
+            // The session's own connection changes its database, and can't go back to the pool.
             call.client.tainted.set(true);
             let slot = session.replies.open();
             session.gate = Some(slot);
@@ -306,7 +316,12 @@ fn reset(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]]) -> Handled
     if session.replies.in_flight() > 0 {
         return Handled::WaitUntilAnswered;
     }
-    call.client.settle(session);
+    if session.modes.need_connection() {
+        call.client.tainted.set(true);
+    }
+    session.modes = Modes::default();
+    session.replies.mute(false);
+    exclusive::settle(call.client, session);
     session.protocol = Protocol::Resp2;
     session.identity = Identity::default();
     session.database = match &*call.client.link.borrow() {
@@ -347,13 +362,14 @@ fn client(
                 Protocol::Resp3 => encode::verbatim(out, line.as_bytes()),
             }
         }
-        ("NO-EVICT" | "NO-TOUCH", [switch]) if is_switch(switch) => encode::simple(out, "OK"),
-        ("NO-EVICT" | "NO-TOUCH", [_]) => return Err(ReplyError::syntax()),
+        ("NO-EVICT", [switch]) if is_switch(switch) => encode::simple(out, "OK"),
+        ("NO-EVICT", [_]) => return Err(ReplyError::syntax()),
+        ("TRACKINGINFO", []) => append_tracking_off(out, session.protocol),
         ("GETREDIR", []) => encode::integer(out, -1),
-        ("ID" | "GETNAME" | "SETNAME" | "SETINFO" | "INFO" | "NO-EVICT" | "NO-TOUCH" | "GETREDIR", _) => {
+        ("ID" | "GETNAME" | "SETNAME" | "SETINFO" | "INFO" | "NO-EVICT" | "TRACKINGINFO" | "GETREDIR", _) => {
             return Err(ReplyError::wrong_arity(&format!("client|{subcommand}")));
         }
-        ("REPLY" | "TRACKING" | "TRACKINGINFO" | "CACHING", _) => {
+        ("REPLY" | "TRACKING" | "CACHING", _) => {
             return Err(ReplyError::new(format!("ERR CLIENT {subcommand} is not supported by fca-proxy yet")));
         }
         _ => {
@@ -361,6 +377,18 @@ fn client(
         }
     }
     Ok(())
+}
+
+/// CLIENT TRACKINGINFO of a connection that does not track.
+fn append_tracking_off(out: &mut Vec<u8>, protocol: Protocol) {
+    encode::map(out, protocol, 3);
+    encode::bulk(out, b"flags");
+    encode::header(out, if protocol == Protocol::Resp3 { b'~' } else { b'*' }, 1);
+    encode::bulk(out, b"off");
+    encode::bulk(out, b"redirect");
+    encode::integer(out, -1);
+    encode::bulk(out, b"prefixes");
+    encode::header(out, b'*', 0);
 }
 
 /// A number in the one form that Redis takes: no plus sign, no leading zeros.

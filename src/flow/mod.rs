@@ -7,8 +7,10 @@
 //! Guarantees: every slot that is opened is filled exactly once, with a reply, a nil, or an error in Redis's words;
 //! nothing here waits.
 
+mod blocking;
 mod client;
 mod clients;
+mod exclusive;
 mod fca;
 mod flush;
 mod forward;
@@ -16,9 +18,11 @@ mod gate;
 mod gather;
 mod introspect;
 mod local;
+mod pubsub;
 mod request;
 mod settings;
 mod step;
+mod tracking;
 mod transaction;
 
 pub use client::Client;
@@ -155,6 +159,14 @@ impl Replies for Core {
 
     fn failed(&self, waiter: Waiter, deadline: Instant, failure: &Failure, now: Instant) {
         step::on_failure(waiter, deadline, failure, now);
+    }
+
+    fn push(&self, lane: &Rc<Lane<Waiter>>, frame: &[u8]) -> bool {
+        pubsub::on_frame(lane, frame)
+    }
+
+    fn lost(&self, listener: Waiter) {
+        pubsub::on_lost(listener);
     }
 
     fn turn_ended(&self, _now: Instant) {

@@ -3,11 +3,13 @@
 //! Guarantees: [`on_reply`] or [`on_failure`] is called once for each waiter, and each call either fills the place that
 //! the waiter stands for or sends the next command with a waiter for the same place.
 
+use super::blocking::{self, Nothing};
 use super::fca::Lookup;
 use super::flush::Flush;
 use super::gather::Gather;
 use super::introspect::{self, CommandMerge};
-use super::{Client, fca, flush, local, transaction};
+use super::pubsub::{self, Subscribe};
+use super::{Client, fca, flush, local, tracking, transaction};
 use crate::config::OnUnreachable;
 use crate::metrics::{Family, NamespaceLabel, Outcome};
 use crate::resp::{Protocol, encode};
@@ -71,6 +73,21 @@ pub enum Step {
     Queued,
     /// It is EXEC's reply.
     Exec(Box<Queued>),
+    /// It answers a command that waited in the server.
+    Block(Nothing),
+    /// It is the last confirmation of a subscribing command.
+    Subscribe(Subscribe),
+    /// It answers MONITOR.
+    Monitor,
+    /// It answers CLIENT TRACKING.
+    Tracking {
+        /// Whether that was to switch it on.
+        on: bool,
+        /// The session that the invalidations are to go to.
+        redirect: Option<u64>,
+    },
+    /// It answers CLIENT NO-TOUCH, which was to switch it on or off.
+    NoTouch(bool),
 }
 
 /// Everything that a step needs of the reply it answers.
@@ -164,6 +181,11 @@ pub(super) fn on_reply(lane: &Rc<Lane<Waiter>>, answered: Popped<Waiter>, note: 
         Step::Info => introspect::on_info(turn, Some(frame)),
         Step::Command(merge) => introspect::on_command(turn, &merge, Some(frame)),
         Step::Enter | Step::Leave | Step::Queued | Step::Exec(_) => transaction::on_reply(turn, step, frame),
+        Step::Block(nothing) => blocking::on_reply(turn, nothing, frame),
+        Step::Subscribe(_) => pubsub::on_subscribed(turn, frame),
+        Step::Monitor => pubsub::on_monitor(turn, frame),
+        Step::Tracking { on, redirect } => tracking::on_tracking(turn, on, redirect, frame),
+        Step::NoTouch(on) => tracking::on_no_touch(turn, on, frame),
     }
 }
 
@@ -196,5 +218,11 @@ pub(super) fn on_failure(waiter: Waiter, deadline: Instant, failure: &Failure, n
         Step::Info => introspect::on_info(turn, None),
         Step::Command(merge) => introspect::on_command(turn, &merge, None),
         Step::Enter | Step::Leave | Step::Queued | Step::Exec(_) => transaction::on_failure(turn, &step),
+        Step::Block(nothing) => blocking::on_failure(turn, nothing, failure),
+        Step::Subscribe(_) | Step::Monitor | Step::Tracking { .. } => pubsub::on_failure(turn, failure),
+        Step::NoTouch(_) => {
+            turn.client.tainted.set(true);
+            turn.finish_unreachable();
+        }
     }
 }

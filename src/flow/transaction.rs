@@ -4,10 +4,11 @@
 //! flight); a connection goes back to the pool clean, whatever the client did; without an upstream a transaction can
 //! be begun and queued, and EXEC answers nil, which says what is true: it was not executed.
 
+use super::exclusive::{self, Taken};
 use super::forward;
-use super::request::{Call, Handled, looks_up, relink};
+use super::request::{Call, Handled, relink};
 use super::step::{Step, To, Turn, Waiter, unreachable_frame};
-use super::{Client, Link, clients, fca, gate, lane_key, local};
+use super::{Client, Link, clients, fca, gate, local};
 use crate::command::{Command, Kind, Local, Transaction as Which};
 use crate::config::OnUnreachable;
 use crate::metrics::{Family, Outcome};
@@ -48,23 +49,11 @@ pub(super) fn handle(
 }
 
 fn enter(call: &Call<'_>, session: &mut Session, which: Which, request: Arguments<'_>) -> Handled {
-    if looks_up(session) {
-        return Handled::WaitUntilAnswered;
-    }
-    let in_flight = session.replies.in_flight() > 0;
-    let mut exclusive = call.client.exclusive.borrow_mut();
-    if exclusive.as_ref().is_none_or(|lane| lane.is_dead()) {
-        if in_flight {
-            return Handled::WaitUntilAnswered;
-        }
-        if let Link::Lane(_, node) = call.link
-            && !session.transaction.is_lost()
-        {
-            *exclusive = Some(node.exclusive_lane(lane_key(session)));
-            call.client.tainted.set(false);
-        }
-    }
-    let lane = exclusive.as_ref().filter(|lane| lane.accepts().is_ok());
+    let lane = match exclusive::take(call, session) {
+        Taken::Lane(lane) => Some(lane),
+        Taken::WaitUntilAnswered => return Handled::WaitUntilAnswered,
+        Taken::Unreachable => None,
+    };
     if lane.is_none() && call.settings.on_unreachable == OnUnreachable::Error {
         return forward::unreachable(call, session);
     }
@@ -73,7 +62,7 @@ fn enter(call: &Call<'_>, session: &mut Session, which: Which, request: Argument
         _ => session.transaction.watch(),
     }
     match lane {
-        Some(lane) if !session.transaction.is_lost() => forward::send(call, session, lane, request, Step::Enter),
+        Some(lane) if !session.transaction.is_lost() => forward::send(call, session, &lane, request, Step::Enter),
         _ => {
             lose(call.client, session);
             call.say(session, Outcome::Unreachable, |out| encode::simple(out, "OK"))
@@ -121,11 +110,12 @@ pub(super) fn queue(
         Some((command, Kind::Admin | Kind::Script | Kind::ClusterClient | Kind::Refused)) => {
             gate::queue(call, session, command, request)
         }
-        Some((command, Kind::PubSub | Kind::Monitor)) => {
-            let text = format!("ERR {} is not supported by fca-proxy yet", command.name);
+        // Their confirmations would stand in EXEC's reply, or behind it, as many as there are names.
+        Some((command, Kind::PubSub)) => {
+            let text = format!("ERR {} inside MULTI is not supported by fca-proxy", command.name);
             call.reject(session, &ReplyError::new(text))
         }
-        Some((_, Kind::Forward | Kind::Blocking)) | None => queue_one(call, session, request),
+        Some((_, Kind::Forward | Kind::Blocking | Kind::Monitor)) | None => queue_one(call, session, request),
     }
 }
 

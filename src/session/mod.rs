@@ -4,9 +4,11 @@
 //! the [`ReplyQueue`] that keeps its replies in order. The bytes are moved by the worker, requests are carried out by
 //! the flow.
 
+mod modes;
 mod replies;
 mod transaction;
 
+pub use modes::{Mode, Modes, Subscription, Subscriptions};
 pub use replies::{ReplyQueue, Slot};
 pub use transaction::{Queued, Shape, Transaction};
 
@@ -38,6 +40,10 @@ pub struct Session {
     pub replies: ReplyQueue,
     /// The transaction it is in.
     pub transaction: Transaction,
+    /// The stateful modes it is in.
+    pub modes: Modes,
+    /// The place of the reply to the blocking command that it waits in.
+    pub blocked: Option<Slot>,
     /// FCA.GETs that may still ask for a second spelling, as hashes of their entries, oldest first. A later write to
     /// one of these entries waits for them: else it would overtake the second question.
     pub lookups: VecDeque<u64>,
@@ -87,6 +93,8 @@ impl Session {
             identity: Identity::default(),
             replies: ReplyQueue::default(),
             transaction: Transaction::None,
+            modes: Modes::default(),
+            blocked: None,
             lookups: VecDeque::new(),
             gate: None,
             timed_out: false,
@@ -95,12 +103,23 @@ impl Session {
         }
     }
 
+    /// Whether it waits in a blocking command, on the connection that it has for itself.
+    pub fn is_blocking(&self) -> bool {
+        self.blocked.is_some()
+    }
+
     /// Whether the next request may be carried out.
     pub fn takes_requests(&self, pipeline_max: usize, output_bytes_pause: usize) -> bool {
         self.ending != Ending::AfterReplies
             && self.gate.is_none()
             && self.replies.in_flight() < pipeline_max
             && self.replies.bytes() < output_bytes_pause
+    }
+
+    /// Whether it is in no mode and no transaction: its requests may go over a connection that others share.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        self.modes.is_plain() && !self.transaction.is_queueing()
     }
 
     /// Whether everything that was asked for is answered and written, and nothing more will be.
@@ -114,6 +133,7 @@ impl Session {
         self.replies.fill(slot, frame);
         if self.gate == Some(slot) {
             self.gate = None;
+            self.blocked = None;
         }
     }
 }

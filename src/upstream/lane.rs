@@ -65,6 +65,11 @@ pub struct Lane<W> {
     /// What the server calls its connection.
     server_id: Cell<Option<u64>>,
     pub(super) queue: RefCell<Queue<W>>,
+    /// Whether an exclusive lane waits in the pool for its next session.
+    pooled: Cell<bool>,
+    /// Who hears what the server says unasked on an exclusive lane.
+    listener: RefCell<Option<W>>,
+    has_listener: Cell<bool>,
     /// The lane's task, woken when there is something to write.
     task: RefCell<Option<Waker>>,
     /// Whether the task was woken since its last turn.
@@ -93,6 +98,9 @@ impl<W> Lane<W> {
             state: Cell::new(LaneState::Connecting),
             server_id: Cell::new(None),
             queue: RefCell::new(queue),
+            pooled: Cell::new(false),
+            listener: RefCell::new(None),
+            has_listener: Cell::new(false),
             task: RefCell::new(None),
             woken: Cell::new(false),
         }
@@ -150,6 +158,25 @@ impl<W> Lane<W> {
         self.state.get() == LaneState::Dead
     }
 
+    /// From now on this is who hears what the server says unasked; nobody for `None`. Returned is who it was before.
+    pub fn listen(&self, listener: Option<W>) -> Option<W> {
+        self.has_listener.set(listener.is_some());
+        self.listener.replace(listener)
+    }
+
+    /// Whether somebody hears what the server says unasked.
+    #[inline]
+    pub(super) fn has_listener(&self) -> bool {
+        self.has_listener.get()
+    }
+
+    /// What `read` makes of the listener and of the waiter of the oldest request, as far as they are there.
+    pub fn with_listener<T>(&self, read: impl FnOnce(&W, Option<&mut W>) -> T) -> Option<T> {
+        let listener = self.listener.borrow();
+        let queue = &mut *self.queue.borrow_mut();
+        listener.as_ref().map(|listener| read(listener, queue.pipeline.front_mut()))
+    }
+
     /// How many replies are still to come.
     pub fn in_flight(&self) -> usize {
         self.queue.borrow().pipeline.len()
@@ -178,6 +205,19 @@ impl<W> Lane<W> {
     pub(super) fn set_ready(&self, server_id: Option<u64>) {
         self.server_id.set(server_id);
         self.set_state(LaneState::Ready);
+    }
+
+    /// The lane goes into the pool, or out of it.
+    pub(super) fn set_pooled(&self, pooled: bool) {
+        self.pooled.set(pooled);
+        if pooled {
+            // Its task sets the time at which it has been there for too long.
+            self.wake();
+        }
+    }
+
+    pub(super) fn is_pooled(&self) -> bool {
+        self.pooled.get()
     }
 
     pub(super) fn has_requests(&self) -> bool {

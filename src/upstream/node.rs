@@ -47,8 +47,9 @@ pub struct NodeOptions {
     pub connections_max: usize,
 }
 
-/// How many idle exclusive lanes a worker keeps for the next transaction.
-const IDLE_EXCLUSIVE_MAX: usize = 16;
+/// How many idle exclusive lanes a worker keeps for the next sessions in a stateful mode; one that nobody takes for a
+/// while ends by itself. Enough for every connection that `upstream.connections_max` allows by default.
+const IDLE_EXCLUSIVE_MAX: usize = 512;
 
 /// How many shared lanes a worker keeps at most: two protocols times the databases that clients select.
 const SHARED_MAX: usize = 64;
@@ -192,8 +193,15 @@ impl<R: Replies> Node<R> {
     pub fn exclusive_lane(self: &Rc<Self>, key: LaneKey) -> Rc<Lane<R::Waiter>> {
         let mut idle = self.idle_exclusive.borrow_mut();
         idle.retain(|lane| !lane.is_dead());
+        // The one given back last: those that are needed no more are left to age.
         if let Some(warm) = idle.iter().rposition(|lane| lane.key == key) {
-            return idle.swap_remove(warm);
+            let lane = idle.remove(warm);
+            lane.set_pooled(false);
+            return lane;
+        }
+        if self.status.connections.load(Ordering::Relaxed) >= self.options.connections_max && !idle.is_empty() {
+            // Its connection is another key's, and this one can't be had beside it.
+            idle.remove(0).end();
         }
         drop(idle);
         let lane = Rc::new(Lane::new(key, Tenure::Exclusive, self.options.queue_bytes_max));
@@ -221,7 +229,14 @@ impl<R: Replies> Node<R> {
         if idle.len() >= IDLE_EXCLUSIVE_MAX {
             idle.remove(0).end();
         }
+        lane.set_pooled(true);
         idle.push(lane);
+    }
+
+    /// Ends an exclusive lane that nobody has taken for a while.
+    pub(super) fn forget_idle(&self, lane: &Rc<Lane<R::Waiter>>) {
+        self.idle_exclusive.borrow_mut().retain(|other| !Rc::ptr_eq(other, lane));
+        lane.end();
     }
 
     /// The database of sessions that did not select one.

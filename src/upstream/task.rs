@@ -32,7 +32,7 @@ const READ_ROOM_MIN: usize = 16 * 1024;
 /// How many times a lane reads before it writes, looks at the time, and lets the sessions of its worker have their turn.
 const READS_PER_TURN_MAX: usize = 16;
 
-/// After how long without work a shared lane that no session points at is closed, unless it is the main one.
+/// After how long without work a lane that no session has is closed, unless it is the main one.
 const UNUSED_AFTER: Duration = Duration::from_secs(10);
 
 /// An output buffer that grew beyond this is given back once it is empty, in bytes.
@@ -78,7 +78,10 @@ async fn run<R: Replies>(node: Rc<Node<R>>, lane: Rc<Lane<R::Waiter>>) {
                 fail_all(&node, &lane, &Failure::Unsent);
                 continue;
             }
-            Work::End => return fail_all(&node, &lane, &Failure::Unsent),
+            Work::End => {
+                drop(lane.listen(None));
+                return fail_all(&node, &lane, &Failure::Unsent);
+            }
         }
         eager = lane.key == node.main_key();
         match connecting(&node, &lane).await {
@@ -113,6 +116,9 @@ async fn run<R: Replies>(node: Rc<Node<R>>, lane: Rc<Lane<R::Waiter>>) {
         }
         if lane.tenure == Tenure::Exclusive {
             lane.end();
+            if let Some(listener) = lane.listen(None) {
+                node.replies.lost(listener);
+            }
         }
     }
 }
@@ -320,14 +326,17 @@ impl<'a, R: Replies> Running<'a, R> {
             self.grant_step(now);
             expire(self.node, self.lane, now);
             if self.is_unused(now) {
-                self.node.forget(self.lane);
+                match self.lane.tenure {
+                    Tenure::Shared => self.node.forget(self.lane),
+                    Tenure::Exclusive => self.node.forget_idle(self.lane),
+                }
                 return Poll::Ready(Ended::Released);
             }
             if self.is_far_behind(now) {
                 self.node.recorder.add(Counter::UpstreamDeadConnections, 1);
                 return Poll::Ready(Ended::Silent);
             }
-            if !self.was_idle && now >= self.quiet_since + self.node.options.dead_after {
+            if self.dead_at().is_some_and(|dead_at| now >= dead_at) {
                 if self.quiet_bytes < PROGRESS_BYTES_MIN {
                     self.node.recorder.add(Counter::UpstreamDeadConnections, 1);
                     return Poll::Ready(Ended::Silent);
@@ -359,24 +368,41 @@ impl<'a, R: Replies> Running<'a, R> {
         oldest.is_some_and(|oldest| now >= oldest + self.node.options.dead_after)
     }
 
-    /// Whether a shared lane beside the main one has had nothing to do for a while, and no session points at it.
+    /// Whether a shared lane beside the main one, or a pooled one, has had nothing to do for a while and has no session.
     fn is_unused(&mut self, now: Instant) -> bool {
         if !self.was_idle || !self.is_spare() || now < self.quiet_since + UNUSED_AFTER {
             return false;
         }
-        let unused = Rc::strong_count(self.lane) <= UNUSED_HOLDERS;
+        let unused = match self.lane.tenure {
+            Tenure::Shared => Rc::strong_count(self.lane) <= UNUSED_HOLDERS,
+            Tenure::Exclusive => self.lane.is_pooled(),
+        };
         // Looked at again after as long a while.
         self.quiet_since = now;
         unused
     }
 
+    /// When a connection without progress is given up. On a session's own one not before the oldest request, which may
+    /// be one that waits in the server, was to be answered.
+    fn dead_at(&self) -> Option<Instant> {
+        let dead_at = self.quiet_since + self.node.options.dead_after;
+        match self.lane.tenure {
+            _ if self.was_idle => None,
+            Tenure::Shared => Some(dead_at),
+            Tenure::Exclusive => self.lane.queue.borrow().pipeline.oldest_deadline().map(|oldest| oldest.max(dead_at)),
+        }
+    }
+
     fn is_spare(&self) -> bool {
-        self.lane.tenure == Tenure::Shared && self.lane.key != self.node.main_key()
+        match self.lane.tenure {
+            Tenure::Shared => self.lane.key != self.node.main_key(),
+            Tenure::Exclusive => self.lane.is_pooled(),
+        }
     }
 
     fn next_timeout(&self) -> Option<Instant> {
         let deadline = self.lane.queue.borrow().pipeline.poll_timeout();
-        let dead = (!self.was_idle).then(|| self.quiet_since + self.node.options.dead_after);
+        let dead = self.dead_at();
         let unused = (self.was_idle && self.is_spare()).then(|| self.quiet_since + UNUSED_AFTER);
         deadline.into_iter().chain(dead).chain(unused).min()
     }
@@ -417,7 +443,10 @@ impl<'a, R: Replies> Running<'a, R> {
             let Some(length) = self.scanner.scan(unread).map_err(Ended::BadReply)? else { break };
             let frame = &unread[..length];
             self.start += length;
-            if frame[0] == b'>' {
+            if self.lane.has_listener() && self.node.replies.push(self.lane, frame) {
+                continue;
+            }
+            if frame[0] == b'>' && !self.lane.has_listener() {
                 // A push is no reply; nothing on these lanes asks for one.
                 continue;
             }

@@ -10,6 +10,8 @@
     reason = "the tests are the proxy's clients: they may block, and they measure time"
 )]
 
+// Commands that wait in the server.
+mod blocking;
 // What one client asks about the others: CLIENT LIST, KILL, UNBLOCK, PAUSE.
 mod clients;
 // Random dialogues beside a Redis, and random FCA commands beside a map.
@@ -28,6 +30,8 @@ mod lifecycle;
 mod model;
 // Redis gone, frozen, slow, or talking nonsense.
 mod outage;
+// What the server says unasked, and what silences it.
+mod pubsub;
 mod support;
 // TLS towards Redis.
 mod tls;

@@ -7,22 +7,31 @@
 use super::select::ClientKind;
 use crate::flow::Client;
 use crate::resp::Protocol;
-use crate::session::{Ending, Session, Transaction};
+use crate::session::{Ending, Mode, Session, Subscriptions, Transaction};
 use std::os::fd::AsRawFd;
 use std::time::Instant;
 
 /// In which modes a session is, as others see it.
 struct Standing {
-    /// Channels, patterns and shard channels that it is subscribed to.
-    subscriptions: usize,
-    patterns: usize,
-    shard_channels: usize,
+    subscriptions: Subscriptions,
+    subscribed: bool,
     monitors: bool,
     tracks: bool,
+    /// To which client its invalidations go; 0: to itself, -1: it does not track.
+    redirect: i64,
 }
 
-fn standing(_session: &Session) -> Standing {
-    Standing { subscriptions: 0, patterns: 0, shard_channels: 0, monitors: false, tracks: false }
+fn standing(session: &Session) -> Standing {
+    let modes = &session.modes;
+    let tracks = modes.has(Mode::Tracking);
+    let redirect = modes.redirect.and_then(|id| i64::try_from(id).ok()).unwrap_or(0);
+    Standing {
+        subscriptions: modes.subscriptions,
+        subscribed: modes.has(Mode::Subscribed),
+        monitors: modes.has(Mode::Monitor),
+        tracks,
+        redirect: if tracks { redirect } else { -1 },
+    }
 }
 
 /// Who a session is logged in as.
@@ -32,12 +41,7 @@ pub(super) fn user(_session: &Session) -> &str {
 
 /// What kind of client a session is.
 pub(super) fn kind(session: &Session) -> ClientKind {
-    let standing = standing(session);
-    if standing.subscriptions + standing.patterns + standing.shard_channels > 0 {
-        ClientKind::PubSub
-    } else {
-        ClientKind::Normal
-    }
+    if standing(session).subscribed { ClientKind::PubSub } else { ClientKind::Normal }
 }
 
 /// The line of one client (<https://redis.io/docs/latest/commands/client-list/>).
@@ -53,7 +57,7 @@ pub(in crate::flow) fn client_line(client: &Client, session: &Session, now: Inst
     format!(
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={multi} \
          qbuf=0 qbuf-free=0 argv-mem=0 multi-mem={multi_bytes} rbs=0 rbp=0 obl={unwritten} oll=0 omem={unwritten} \
-         tot-mem={} events={} cmd={} user={} redir=-1 resp={} lib-name={} lib-ver={}\n",
+         tot-mem={} events={} cmd={} user={} redir={} resp={} lib-name={} lib-ver={}\n",
         session.id,
         session.peer,
         session.local,
@@ -62,15 +66,16 @@ pub(in crate::flow) fn client_line(client: &Client, session: &Session, now: Inst
         text(&session.identity.name),
         seconds_since(session.connected_at),
         seconds_since(session.active_at),
-        flags(client, session, &standing),
+        flags(session, &standing),
         session.database,
-        standing.subscriptions,
-        standing.patterns,
-        standing.shard_channels,
+        standing.subscriptions.channels,
+        standing.subscriptions.patterns,
+        standing.subscriptions.shards,
         unwritten + multi_bytes,
         if client.is_blocked() { "rw" } else { "r" },
         session.last_command.to_ascii_lowercase(),
         user(session),
+        standing.redirect,
         if session.protocol == Protocol::Resp3 { 3 } else { 2 },
         text(&session.identity.library),
         text(&session.identity.library_version),
@@ -78,12 +83,12 @@ pub(in crate::flow) fn client_line(client: &Client, session: &Session, now: Inst
 }
 
 /// The letters of a client's modes, in Redis's order.
-fn flags(client: &Client, session: &Session, standing: &Standing) -> String {
+fn flags(session: &Session, standing: &Standing) -> String {
     let letters = [
         ('O', standing.monitors),
-        ('P', kind(session) == ClientKind::PubSub),
+        ('P', standing.subscribed),
         ('x', session.transaction.is_queueing()),
-        ('b', client.is_blocking()),
+        ('b', session.is_blocking()),
         ('t', standing.tracks),
         ('d', session.transaction.is_lost()),
         ('c', session.ending == Ending::AfterReplies),

@@ -16,7 +16,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::time::{sleep, timeout};
 
 /// After so long a test has failed: far above what any takes on a busy machine.
-const TEST_TIMEOUT: Duration = Duration::from_secs(20);
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A budget that no test waits for.
 pub(super) const PATIENT: Duration = Duration::from_secs(60);
@@ -191,6 +191,12 @@ impl Replies for Heard {
     fn failed(&self, waiter: usize, _deadline: Instant, failure: &Failure, now: Instant) {
         self.record(waiter, Entry { outcome: Outcome::Failed(failure.clone()), note: Vec::new(), at: now });
     }
+
+    fn push(&self, _lane: &TestLane, frame: &[u8]) -> bool {
+        frame[0] == b'>'
+    }
+
+    fn lost(&self, _listener: usize) {}
 
     fn turn_ended(&self, _now: Instant) {
         self.unturned.set(0);
