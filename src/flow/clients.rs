@@ -210,7 +210,7 @@ pub fn answer<'a>(question: &Question, clients: impl Iterator<Item = &'a Rc<Clie
     findings
 }
 
-fn seen(session: &Session, now: Instant) -> Seen<'_> {
+fn seen(session: &Session, now: Instant) -> Seen {
     Seen {
         id: session.id,
         peer: session.peer,

@@ -1,17 +1,18 @@
 //! The commands that the proxy answers itself, so that every client library can connect and stay connected: PING, ECHO,
-//! HELLO, AUTH, SELECT, CLIENT, QUIT, RESET.
+//! HELLO, SELECT, CLIENT, QUIT, RESET.
 //!
-//! Guarantees Redis's replies (`networking.c`, `acl.c` and `db.c` of Redis 7.0) with or without an upstream; only
-//! SELECT asks the upstream, once for each database, whether it has it. INFO and COMMAND are in `introspect.rs`.
+//! Guarantees Redis's replies (`networking.c`, `acl.c` and `db.c` of Redis 7.0) with or without an upstream; SELECT asks
+//! the upstream, once for each database, whether it has it. Leaves INFO and COMMAND to `introspect.rs`, AUTH and what
+//! HELLO has of it to `login.rs`.
 
 use super::request::{Call, Handled, relink};
-use super::step::{Step, To, Turn};
-use super::{Client, Link, clients, exclusive, introspect, tracking, transaction};
+use super::step::{Step, To, Turn, Waiter};
+use super::{Client, Link, clients, exclusive, introspect, lane_key, login, tracking, transaction};
 use crate::command::Local;
 use crate::metrics::Outcome;
 use crate::resp::{Arguments, Protocol, ReplyError, encode};
 use crate::session::{Ending, Identity, Mode, Modes, Session};
-use crate::upstream::{Failure, LaneKey};
+use crate::upstream::{Failure, Lane, LaneKey, Tenure};
 use std::rc::Rc;
 
 /// What a server says of its version when the upstream has not told it.
@@ -39,11 +40,8 @@ pub(super) fn handle(
             Ok(frame) => call.say(session, Outcome::Ok, |out| out.extend_from_slice(&frame)),
             Err(error) => call.reject(session, &error),
         },
-        Local::Hello => hello(call, session, arguments),
-        Local::Auth => match authenticate(&arguments[1..]) {
-            Ok(()) => call.say(session, Outcome::Ok, |out| encode::simple(out, "OK")),
-            Err(error) => call.reject(session, &error),
-        },
+        Local::Hello => hello(call, session, request, arguments),
+        Local::Auth => login::auth(call, session, request, arguments),
         Local::Select => select(call, session, arguments),
         Local::Info => introspect::info(call, session, request, arguments),
         Local::Command => introspect::command(call, session, arguments),
@@ -77,20 +75,6 @@ pub(super) fn answer(
         _ => return Err(ReplyError::wrong_arity("echo")),
     }
     Ok(out)
-}
-
-/// AUTH against a proxy that asks nobody for a password: Redis's answers for a default user without one.
-fn authenticate(credentials: &[&[u8]]) -> Result<(), ReplyError> {
-    match credentials {
-        [_] => Err(ReplyError::new(
-            "ERR AUTH <password> called without any password configured for the default user. \
-             Are you sure your configuration is correct?",
-        )),
-        [b"default", _] => Ok(()),
-        [_, _] => Err(ReplyError::new("WRONGPASS invalid username-password pair or user is disabled.")),
-        [] => Err(ReplyError::wrong_arity("auth")),
-        _ => Err(ReplyError::syntax()),
-    }
 }
 
 /// What HELLO asks for.
@@ -130,26 +114,28 @@ fn parse_hello<'a>(arguments: &'a [&'a [u8]]) -> Result<Hello<'a>, ReplyError> {
     Ok(hello)
 }
 
-fn hello(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]]) -> Handled {
+fn hello(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, arguments: &[&[u8]]) -> Handled {
     let hello = match parse_hello(arguments) {
         Ok(hello) => hello,
         Err(error) => return call.reject(session, &error),
     };
-    if let Some(Err(error)) = hello.credentials.map(authenticate) {
-        return call.reject(session, &error);
-    }
     if let Some(Err(error)) = hello.name.map(check_name) {
         return call.reject(session, &error);
     }
     let protocol = hello.protocol.unwrap_or(session.protocol);
+    if protocol != session.protocol
+        && let Link::Lane(lane, node) = call.link
+        && lane.is_ready()
+        && protocol == Protocol::Resp3
+        && !node.facts().speaks_resp3
+    {
+        return call.reject(session, &ReplyError::new("NOPROTO unsupported protocol version"));
+    }
+    let greeting = login::Greeting { protocol, name: hello.name.map(<[u8]>::to_vec) };
+    if let Some(handled) = login::hello(call, session, request, hello.credentials, greeting) {
+        return handled;
+    }
     if protocol != session.protocol {
-        if let Link::Lane(lane, node) = call.link
-            && lane.is_ready()
-            && protocol == Protocol::Resp3
-            && !node.facts().speaks_resp3
-        {
-            return call.reject(session, &ReplyError::new("NOPROTO unsupported protocol version"));
-        }
         // Its replies come from another lane afterwards, so nothing may be in flight.
         if session.replies.in_flight() > 0 {
             return Handled::WaitUntilAnswered;
@@ -163,13 +149,20 @@ fn hello(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]]) -> Handled
     if protocol != call.protocol && tell_watching_lane(call, session, protocol) {
         return Handled::Done;
     }
-    let facts = match call.link {
+    let reply = hello_reply(call.link, session);
+    call.say(session, Outcome::Ok, |out| out.extend_from_slice(&reply))
+}
+
+/// What a session is told that said HELLO.
+pub(super) fn hello_reply(link: &Link, session: &Session) -> Vec<u8> {
+    let facts = match link {
         Link::Lane(_, node) => node.facts(),
         _ => Default::default(),
     };
-    let id = session.id;
+    let mut reply = Vec::new();
     let version = facts.version.as_deref().unwrap_or(REDIS_VERSION);
-    call.say(session, Outcome::Ok, |out| append_hello(out, protocol, id, version))
+    append_hello(&mut reply, session.protocol, session.id, version);
+    reply
 }
 
 /// The connection that watches keys for the session changes its protocol with it, and can't go back to the pool. The
@@ -179,7 +172,7 @@ fn tell_watching_lane(call: &Call<'_>, session: &mut Session, protocol: Protocol
         part_from_exclusive(call.client, session);
         return false;
     };
-    if call.client.exclusive.borrow().is_none() || lane.accepts().is_err() {
+    if !is_its_own(lane) {
         return false;
     }
     call.client.tainted.set(true);
@@ -192,21 +185,21 @@ fn tell_watching_lane(call: &Call<'_>, session: &mut Session, protocol: Protocol
     true
 }
 
+/// Whether a lane is the session's own connection, and can be told something. Where that one is lost, the session is on
+/// one that others share, whose state is not its to change.
+pub(super) fn is_its_own(lane: &Lane<Waiter>) -> bool {
+    lane.tenure == Tenure::Exclusive && lane.accepts().is_ok()
+}
+
 /// A connection of the session's own that can't follow it to another protocol or database is given up, and with it what
 /// it watched.
-fn part_from_exclusive(client: &Client, session: &mut Session) {
+pub(super) fn part_from_exclusive(client: &Client, session: &mut Session) {
     exclusive::end(client, session);
 }
 
 /// The session's own connection has changed its protocol, or could not.
 pub(super) fn on_hello(turn: Turn<'_>) {
-    let facts = match &*turn.client.link.borrow() {
-        Link::Lane(_, node) => node.facts(),
-        _ => Default::default(),
-    };
-    let mut reply = Vec::new();
-    let version = facts.version.as_deref().unwrap_or(REDIS_VERSION);
-    append_hello(&mut reply, turn.session.protocol, turn.session.id, version);
+    let reply = hello_reply(&turn.client.link.borrow(), turn.session);
     turn.finish(&reply, Outcome::Ok);
 }
 
@@ -252,7 +245,7 @@ fn select(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]]) -> Handle
             session.database = database;
             call.say(session, Outcome::Ok, |out| encode::simple(out, "OK"))
         }
-        Link::Lane(lane, _) if call.client.exclusive.borrow().is_some() && lane.accepts().is_ok() => {
+        Link::Lane(lane, _) if is_its_own(lane) => {
             // The session's own connection changes its database, and can't go back to the pool.
             call.client.tainted.set(true);
             let slot = session.replies.open();
@@ -264,15 +257,20 @@ fn select(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]]) -> Handle
         }
         Link::Lane(..) if database != session.database && session.replies.in_flight() > 0 => Handled::WaitUntilAnswered,
         Link::Lane(_, node) => {
-            let lane = node.shared_lane(LaneKey { protocol: session.protocol, database });
+            let lane = node.shared_lane(LaneKey { database, ..lane_key(session) });
             let slot = session.replies.open();
             let waiter = call.waiter(To::Slot(slot), Step::Select(database));
-            if lane.is_ready() || lane.accepts().is_err() {
+            // A user may lack the permission even for a database that it is in.
+            let anybody_may = session.login.is_none() && !login::is_wanted(session, node);
+            if (lane.is_ready() && anybody_may) || lane.accepts().is_err() {
                 // Known to be accepted, or nobody there to ask.
                 finish_select(call.client, session, slot, database);
             } else {
                 session.gate = Some(slot);
-                lane.push(call.deadline, waiter, b"*1\r\n$4\r\nPING\r\n");
+                // It is in that database already: this asks without changing anything.
+                lane.push_with(call.deadline, waiter, &[], |out| {
+                    encode::command(out, &[b"SELECT", database.to_string().as_bytes()]);
+                });
             }
             Handled::Done
         }
@@ -298,9 +296,7 @@ pub(super) fn on_selected(turn: Turn<'_>, database: u32, frame: &[u8]) {
 /// The lane of another database could not be had: because the upstream has no such database, or because it is gone.
 pub(super) fn on_select_failed(turn: Turn<'_>, database: u32, failure: &Failure) {
     if let Failure::LaneRefused(words) = failure {
-        let mut frame = Vec::new();
-        encode::error(&mut frame, words);
-        return turn.finish(&frame, Outcome::Error);
+        return turn.finish_error(words);
     }
     turn.session.database = database;
     relink(turn.client, turn.session);
@@ -324,6 +320,7 @@ fn reset(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]]) -> Handled
     exclusive::settle(call.client, session);
     session.protocol = Protocol::Resp2;
     session.identity = Identity::default();
+    session.login = None;
     session.database = match &*call.client.link.borrow() {
         Link::Lane(_, node) => node.database(),
         _ => 0,

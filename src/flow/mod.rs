@@ -18,6 +18,7 @@ mod gate;
 mod gather;
 mod introspect;
 mod local;
+mod login;
 mod pubsub;
 mod request;
 mod settings;
@@ -176,5 +177,5 @@ impl Replies for Core {
 
 /// The lane that a session's requests go to while it is in no stateful mode.
 fn lane_key(session: &crate::session::Session) -> LaneKey {
-    LaneKey { protocol: session.protocol, database: session.database }
+    LaneKey { protocol: session.protocol, database: session.database, login: session.login.clone() }
 }

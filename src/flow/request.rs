@@ -4,7 +4,9 @@
 //! nothing in between. Looks at a command's name only; the rest of a forwarded request is bytes.
 
 use super::step::{Step, To, Waiter};
-use super::{Client, Link, Settings, blocking, exclusive, fca, forward, gate, lane_key, local, pubsub, transaction};
+use super::{
+    Client, Link, Settings, blocking, exclusive, fca, forward, gate, lane_key, local, login, pubsub, transaction,
+};
 use crate::command::{self, Command, Flags, Kind, Local};
 use crate::metrics::{Family, Outcome};
 use crate::resp::{Arguments, Protocol, ReplyError};
@@ -105,6 +107,9 @@ fn carry_out(
 ) -> Handled {
     session.active_at = now;
     let settings = Rc::clone(&client.core.settings.borrow());
+    if session.login.as_ref().is_some_and(|login| login.unverified_of.is_some()) {
+        login::join_verified(client, session);
+    }
     let shared = client.link.borrow();
     exclusive::mind(client, session);
     let exclusive = exclusive::link(client, &shared);

@@ -8,6 +8,7 @@ use super::fca::Lookup;
 use super::flush::Flush;
 use super::gather::Gather;
 use super::introspect::{self, CommandMerge};
+use super::login::{self, Login};
 use super::pubsub::{self, Subscribe};
 use super::{Client, fca, flush, local, tracking, transaction};
 use crate::config::OnUnreachable;
@@ -59,6 +60,8 @@ pub enum Step {
     Select(u32),
     /// It says that a connection of the session's own has changed its protocol.
     Hello,
+    /// It says whether the upstream takes a session for whom it says to be.
+    Login(Box<Login>),
     /// It is a step of FCA.FLUSH.
     Flush(Box<Flush>),
     /// It is the upstream's INFO, to which the proxy adds its own section.
@@ -113,6 +116,13 @@ impl Turn<'_> {
             To::Part(gather, index) => gather.put(self.client, self.session, index, frame, outcome, self.now),
             To::Nowhere => {}
         }
+    }
+
+    /// Finishes with an error in the server's words.
+    pub(super) fn finish_error(self, words: &str) {
+        let mut frame = Vec::new();
+        encode::error(&mut frame, words);
+        self.finish(&frame, Outcome::Error);
     }
 
     /// Finishes as a command does whose upstream can't be reached.
@@ -177,6 +187,7 @@ pub(super) fn on_reply(lane: &Rc<Lane<Waiter>>, answered: Popped<Waiter>, note: 
         Step::Available => turn.finish(if is_outage(frame) { b":0\r\n" } else { b":1\r\n" }, Outcome::Ok),
         Step::Select(database) => local::on_selected(turn, database, frame),
         Step::Hello => local::on_hello(turn),
+        Step::Login(login) => login::on_reply(turn, *login, frame),
         Step::Flush(flush) => flush::on_reply(turn, flush, lane, frame),
         Step::Info => introspect::on_info(turn, Some(frame)),
         Step::Command(merge) => introspect::on_command(turn, &merge, Some(frame)),
@@ -200,11 +211,7 @@ pub(super) fn on_failure(waiter: Waiter, deadline: Instant, failure: &Failure, n
     let turn = Turn { client: &client, session, to, family, deadline, now };
     match step {
         Step::Forward => match failure {
-            Failure::LaneRefused(words) => {
-                let mut frame = Vec::new();
-                encode::error(&mut frame, words);
-                turn.finish(&frame, Outcome::Error);
-            }
+            Failure::LaneRefused(words) => turn.finish_error(words),
             _ => turn.finish_unreachable(),
         },
         Step::Swallow => {}
@@ -214,10 +221,11 @@ pub(super) fn on_failure(waiter: Waiter, deadline: Instant, failure: &Failure, n
         Step::Available => turn.finish(b":0\r\n", Outcome::Ok),
         Step::Select(database) => local::on_select_failed(turn, database, failure),
         Step::Hello => local::on_hello(turn),
+        Step::Login(login) => login::on_failure(turn, *login, failure),
         Step::Flush(_) => turn.finish_nil(Outcome::Unreachable),
         Step::Info => introspect::on_info(turn, None),
         Step::Command(merge) => introspect::on_command(turn, &merge, None),
-        Step::Enter | Step::Leave | Step::Queued | Step::Exec(_) => transaction::on_failure(turn, &step),
+        Step::Enter | Step::Leave | Step::Queued | Step::Exec(_) => transaction::on_failure(turn, &step, failure),
         Step::Block(nothing) => blocking::on_failure(turn, nothing, failure),
         Step::Subscribe(_) | Step::Monitor | Step::Tracking { .. } => pubsub::on_failure(turn, failure),
         Step::NoTouch(_) => {

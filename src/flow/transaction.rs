@@ -14,7 +14,7 @@ use crate::config::OnUnreachable;
 use crate::metrics::{Family, Outcome};
 use crate::resp::{Arguments, Protocol, ReplyError, elements, encode};
 use crate::session::{Queued, Session, Shape, Transaction};
-use crate::upstream::Lane;
+use crate::upstream::{Failure, Lane};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -267,7 +267,10 @@ pub(super) fn abandon(client: &Rc<Client>, session: &mut Session, now: Instant) 
 /// The upstream answered a command of a transaction.
 pub(super) fn on_reply(turn: Turn<'_>, step: Step, frame: &[u8]) {
     if forward::says_outage(frame) {
-        return on_failure(turn, &step);
+        return on_failure(turn, &step, &Failure::Unsent);
+    }
+    if matches!(step, Step::Enter) && frame[0] == b'-' {
+        on_refused(turn.client, turn.session, frame);
     }
     let outcome = if frame[0] == b'-' { Outcome::Error } else { Outcome::Ok };
     match step {
@@ -283,6 +286,21 @@ pub(super) fn on_reply(turn: Turn<'_>, step: Step, frame: &[u8]) {
             }
         }
         _ => turn.finish(frame, outcome),
+    }
+}
+
+/// The server refuses MULTI or WATCH to this user, or to one that has not logged in. Where more was sent already that
+/// may have been let in, the session goes on as it believes to be.
+fn on_refused(client: &Client, session: &mut Session, frame: &[u8]) {
+    if session.replies.in_flight() > 1 {
+        return;
+    }
+    if frame.starts_with(b"-NOAUTH ") {
+        session.transaction = Transaction::None;
+    } else if session.transaction.is_queueing() {
+        // Keys may be watched there from before.
+        client.tainted.set(true);
+        session.transaction = Transaction::None;
     }
 }
 
@@ -302,7 +320,15 @@ fn take_selected(client: &Client, session: &mut Session, queued: &Queued, frame:
 }
 
 /// The upstream did not answer a command of a transaction.
-pub(super) fn on_failure(turn: Turn<'_>, step: &Step) {
+pub(super) fn on_failure(turn: Turn<'_>, step: &Step, failure: &Failure) {
+    if let Failure::LaneRefused(words) = failure {
+        match step {
+            // Nothing was sent behind it, so that nothing has begun.
+            Step::Enter if turn.session.replies.in_flight() == 1 => turn.session.transaction = Transaction::None,
+            _ => lose(turn.client, turn.session),
+        }
+        return turn.finish_error(words);
+    }
     let frame: &[u8] = match step {
         Step::Exec(_) => encode::nil_array_frame(turn.session.protocol),
         Step::Leave => b"+OK\r\n",

@@ -12,9 +12,11 @@ pub use modes::{Mode, Modes, Subscription, Subscriptions};
 pub use replies::{ReplyQueue, Slot};
 pub use transaction::{Queued, Shape, Transaction};
 
+use crate::config::Credentials;
 use crate::resp::Protocol;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Instant;
 
 /// What one client's connection is.
@@ -34,6 +36,8 @@ pub struct Session {
     pub protocol: Protocol,
     /// The database it selected.
     pub database: u32,
+    /// Whom it has logged in as; none is whom the configuration names, if anybody.
+    pub login: Option<Rc<Credentials>>,
     /// What it said of itself with CLIENT SETNAME and SETINFO.
     pub identity: Identity,
     /// Its replies, in order.
@@ -90,6 +94,7 @@ impl Session {
             active_at: now,
             protocol: Protocol::Resp2,
             database,
+            login: None,
             identity: Identity::default(),
             replies: ReplyQueue::default(),
             transaction: Transaction::None,

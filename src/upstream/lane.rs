@@ -5,18 +5,22 @@
 //! across a call to a stranger. Leaves reading, writing and connecting to `task.rs`.
 
 use super::pipeline::Pipeline;
+use crate::config::Credentials;
 use crate::resp::Protocol;
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::task::Waker;
 use std::time::Instant;
 
 /// What must be alike for two sessions to share a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LaneKey {
     /// The version of the protocol in which replies come.
     pub protocol: Protocol,
     /// The selected database.
     pub database: u32,
+    /// Whom the server takes it for; none is whom the configuration names, if anybody.
+    pub login: Option<Rc<Credentials>>,
 }
 
 /// Whose a lane is.

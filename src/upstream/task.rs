@@ -95,7 +95,9 @@ async fn run<R: Replies>(node: Rc<Node<R>>, lane: Rc<Lane<R::Waiter>>) {
                 drop(running);
                 tracing::debug!("an upstream connection ended: {ended}");
                 // A server may close an exclusive lane that nobody used; a shared one that nobody could use is a failure.
-                let failed = !served && lane.tenure == Tenure::Shared && !matches!(ended, Ended::Released);
+                // It also closes those of a user that it has forgotten.
+                let may_close = lane.tenure == Tenure::Exclusive || lane.key.login.is_some();
+                let failed = !served && !may_close && !matches!(ended, Ended::Released);
                 if failed || matches!(ended, Ended::Silent) {
                     node.on_failure(&ended);
                 }
@@ -103,6 +105,12 @@ async fn run<R: Replies>(node: Rc<Node<R>>, lane: Rc<Lane<R::Waiter>>) {
             }
             Err(_) if lane.is_dead() => {}
             Err(ConnectError::LaneRefused(words)) if lane.key != node.main_key() => {
+                fail_all(&node, &lane, &Failure::LaneRefused(words));
+                node.forget_unused(&lane.key);
+            }
+            Err(ConnectError::LoginWanted(words)) => {
+                // Nobody is served by a connection that is made before it is asked for.
+                eager = false;
                 fail_all(&node, &lane, &Failure::LaneRefused(words));
             }
             Err(ConnectError::TooMany) => {
@@ -149,7 +157,7 @@ async fn wait_for_work<W>(lane: &Lane<W>, eager: bool) -> Work {
 
 /// Connects, while requests that wait run out of time.
 async fn connecting<R: Replies>(node: &Node<R>, lane: &Rc<Lane<R::Waiter>>) -> Result<Connection, ConnectError> {
-    let mut connect = pin!(node.connect(lane.key));
+    let mut connect = pin!(node.connect(&lane.key));
     let mut alarm = Alarm::default();
     poll_fn(|cx| {
         lane.begin_turn(cx.waker());

@@ -10,6 +10,8 @@
     reason = "the tests are the proxy's clients: they may block, and they measure time"
 )]
 
+// Logging in to the upstream: ACL users, one connection never for two of them.
+mod authentication;
 // Commands that wait in the server.
 mod blocking;
 // What one client asks about the others: CLIENT LIST, KILL, UNBLOCK, PAUSE.

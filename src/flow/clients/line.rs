@@ -8,6 +8,7 @@ use super::select::ClientKind;
 use crate::flow::Client;
 use crate::resp::Protocol;
 use crate::session::{Ending, Mode, Session, Subscriptions, Transaction};
+use std::borrow::Cow;
 use std::os::fd::AsRawFd;
 use std::time::Instant;
 
@@ -35,8 +36,8 @@ fn standing(session: &Session) -> Standing {
 }
 
 /// Who a session is logged in as.
-pub(super) fn user(_session: &Session) -> &str {
-    "default"
+pub(super) fn user(session: &Session) -> Cow<'static, str> {
+    session.login.as_ref().map_or(Cow::Borrowed("default"), |login| Cow::Owned(login.display_name()))
 }
 
 /// What kind of client a session is.

@@ -6,6 +6,7 @@
 
 use crate::flow::local::strict_number;
 use crate::resp::ReplyError;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -92,12 +93,12 @@ impl ClientKind {
 }
 
 /// What a filter looks at.
-pub(super) struct Seen<'a> {
+pub(super) struct Seen {
     pub(super) id: u64,
     pub(super) peer: SocketAddr,
     pub(super) local: SocketAddr,
     pub(super) kind: ClientKind,
-    pub(super) user: &'a str,
+    pub(super) user: Cow<'static, str>,
     pub(super) age: Duration,
 }
 
@@ -135,7 +136,7 @@ impl Selection {
     }
 
     /// Where in the list a client stands; `None` for one that was not asked for.
-    pub(super) fn place(&self, seen: &Seen<'_>) -> Option<u64> {
+    pub(super) fn place(&self, seen: &Seen) -> Option<u64> {
         match self {
             Self::All => Some(seen.id),
             Self::Kind(kind) => (seen.kind == *kind).then_some(seen.id),
@@ -203,7 +204,7 @@ impl Filter {
     }
 
     /// Whether a client is to be closed.
-    pub(super) fn matches(&self, seen: &Seen<'_>) -> bool {
+    pub(super) fn matches(&self, seen: &Seen) -> bool {
         let is_at = |wanted: &Option<Vec<u8>>, address: SocketAddr| {
             wanted.as_ref().is_none_or(|wanted| *wanted == address.to_string().as_bytes())
         };
@@ -251,13 +252,13 @@ mod tests {
         line.split_ascii_whitespace().map(str::as_bytes).collect()
     }
 
-    fn seen(id: u64) -> Seen<'static> {
+    fn seen(id: u64) -> Seen {
         Seen {
             id,
             peer: "127.0.0.1:1000".parse().unwrap(),
             local: "127.0.0.1:6380".parse().unwrap(),
             kind: ClientKind::Normal,
-            user: "default",
+            user: "default".into(),
             age: Duration::from_secs(10),
         }
     }

@@ -4,7 +4,6 @@ use super::dialogue::{Dialogue, HELLO_2, HELLO_3, Peer, WELCOME, WELCOME_OLD};
 use super::rig::{Outcome, RESP2, RESP3, Rig, TestLane, options, reply, run, until};
 use crate::clock;
 use crate::metrics::{Counter, Gauge, Limit};
-use crate::resp::Protocol;
 use crate::upstream::{Address, Failure, LaneKey, NodeOptions, NodeState, Refused};
 use std::rc::Rc;
 use std::time::Duration;
@@ -290,9 +289,9 @@ fn sessions_of_one_protocol_and_database_share_a_lane() {
         let peer = Peer::listen().await;
         let rig = Rig::start(options(peer.address()));
         let keys = [RESP2, RESP3, LaneKey { database: 1, ..RESP2 }, LaneKey { database: 1, ..RESP3 }];
-        let lanes = keys.map(|key| rig.node.shared_lane(key));
+        let lanes = keys.clone().map(|key| rig.node.shared_lane(key));
         for (n, lane) in lanes.iter().enumerate() {
-            assert!(Rc::ptr_eq(lane, &rig.node.shared_lane(keys[n])));
+            assert!(Rc::ptr_eq(lane, &rig.node.shared_lane(keys[n].clone())));
             assert!(lanes[..n].iter().all(|other| !Rc::ptr_eq(lane, other)));
         }
     });
@@ -306,7 +305,7 @@ fn shared_lanes_that_nobody_uses_make_room_for_others() {
         let main = Rc::downgrade(&rig.main_lane());
         let mut lanes = Vec::new();
         for database in 1..200 {
-            lanes.push(Rc::downgrade(&rig.node.shared_lane(LaneKey { protocol: Protocol::Resp2, database })));
+            lanes.push(Rc::downgrade(&rig.node.shared_lane(LaneKey { database, ..RESP2 })));
             tokio::task::yield_now().await;
         }
         until(|| lanes.iter().filter(|lane| lane.strong_count() > 0).count() <= 64).await;

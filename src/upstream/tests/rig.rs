@@ -21,8 +21,8 @@ const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// A budget that no test waits for.
 pub(super) const PATIENT: Duration = Duration::from_secs(60);
 
-pub(super) const RESP2: LaneKey = LaneKey { protocol: Protocol::Resp2, database: 0 };
-pub(super) const RESP3: LaneKey = LaneKey { protocol: Protocol::Resp3, database: 0 };
+pub(super) const RESP2: LaneKey = LaneKey { protocol: Protocol::Resp2, database: 0, login: None };
+pub(super) const RESP3: LaneKey = LaneKey { protocol: Protocol::Resp3, database: 0, login: None };
 
 /// Runs a test on a runtime like a worker's.
 pub(super) fn run(test: impl Future<Output = ()>) {
@@ -41,8 +41,7 @@ pub(super) async fn until(condition: impl Fn() -> bool) {
 pub(super) fn options(address: Address) -> NodeOptions {
     NodeOptions {
         address,
-        username: None,
-        password: None,
+        credentials: None,
         database: 0,
         timeout: PATIENT,
         dead_after: PATIENT,
