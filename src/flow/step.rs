@@ -4,6 +4,7 @@
 //! the waiter stands for or sends the next command with a waiter for the same place.
 
 use super::blocking::{self, Nothing};
+use super::clients::{self, Inquiry};
 use super::fca::Lookup;
 use super::flush::Flush;
 use super::gather::Gather;
@@ -74,6 +75,8 @@ pub enum Step {
     Leave,
     /// It says that a command was queued.
     Queued,
+    /// It says whether the client may ask this about others.
+    Permit(Box<Inquiry>),
     /// It is EXEC's reply.
     Exec(Box<Queued>),
     /// It answers a command that waited in the server.
@@ -189,6 +192,7 @@ pub(super) fn on_reply(lane: &Rc<Lane<Waiter>>, answered: Popped<Waiter>, note: 
         Step::Hello => local::on_hello(turn),
         Step::Login(login) => login::on_reply(turn, *login, frame),
         Step::Flush(flush) => flush::on_reply(turn, flush, lane, frame),
+        Step::Permit(inquiry) => clients::on_judged(turn, *inquiry, frame),
         Step::Info => introspect::on_info(turn, Some(frame)),
         Step::Command(merge) => introspect::on_command(turn, &merge, Some(frame)),
         Step::Enter | Step::Leave | Step::Queued | Step::Exec(_) => transaction::on_reply(turn, step, frame),
@@ -223,6 +227,7 @@ pub(super) fn on_failure(waiter: Waiter, deadline: Instant, failure: &Failure, n
         Step::Hello => local::on_hello(turn),
         Step::Login(login) => login::on_failure(turn, *login, failure),
         Step::Flush(_) => turn.finish_nil(Outcome::Unreachable),
+        Step::Permit(_) => clients::on_unjudged(turn, failure),
         Step::Info => introspect::on_info(turn, None),
         Step::Command(merge) => introspect::on_command(turn, &merge, None),
         Step::Enter | Step::Leave | Step::Queued | Step::Exec(_) => transaction::on_failure(turn, &step, failure),

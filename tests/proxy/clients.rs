@@ -372,3 +372,58 @@ fn subscribers_and_monitors_are_told_from_others() {
     clients[0].read_until_closed();
     assert_eq!(ids(&list(&mut asker, "CLIENT LIST TYPE pubsub")), [0; 0]);
 }
+
+#[test]
+fn who_may_not_look_at_others_in_redis_may_not_here() {
+    let mut redis = Redis::start();
+    for rule in ["reader on >pw ~* +get +auth", "operator on >pw ~* +@all", "lister on >pw ~* +get +client|list"] {
+        assert_eq!(redis.client().say(&format!("ACL SETUSER {rule}")), Value::ok());
+    }
+    let proxy = Proxy::in_front_of(redis.url());
+    let (mut clients, numbers) = crowd(&proxy);
+    let log_in = |user: &str| {
+        let (mut through, mut direct) = (proxy.client(), redis.client());
+        for client in [&mut through, &mut direct] {
+            assert_eq!(client.say(&format!("AUTH {user} pw")), Value::ok());
+        }
+        (through, direct)
+    };
+    let (mut reader, mut direct) = log_in("reader");
+    let kill = format!("CLIENT KILL ID {}", numbers[1]);
+    for line in ["CLIENT LIST", &*kill, "CLIENT UNBLOCK 1", "CLIENT PAUSE 1"] {
+        let refusal = direct.say(line);
+        assert!(refusal.text().starts_with("NOPERM"), "{refusal:?}");
+        assert_eq!(reader.say(line), refusal);
+        assert_eq!(reader.say("GET k"), Value::Nil);
+    }
+    let (mut lister, mut direct) = log_in("lister");
+    assert_eq!(lister.say(&kill), direct.say(&kill));
+    let names: Vec<_> =
+        list(&mut lister, "CLIENT LIST").into_iter().flatten().filter(|(name, _)| name == "user").collect();
+    assert_eq!(names.last().unwrap().1, "lister");
+    let (mut operator, _) = log_in("operator");
+    assert_eq!(operator.say(&kill), Value::Integer(1));
+    assert_eq!(clients[1].read_until_closed(), b"");
+    assert_eq!(operator.say("CLIENT KILL USER lister"), Value::Integer(1));
+    lister.read_until_closed();
+    // Who has named no user does what the proxy's own may; who has can't be judged while nobody is there.
+    redis.kill();
+    wait_until(SOON, "the upstream is gone", || clients[0].say("FCA.AVAILABLE") == Value::Integer(0));
+    assert!(!clients[0].say("CLIENT LIST").is_error());
+    let text = "ERR upstream unreachable: it can't be asked whether this user may do this";
+    assert_eq!(operator.say("CLIENT LIST"), Value::error(text));
+}
+
+#[test]
+fn who_has_yet_to_log_in_may_not_look_at_others() {
+    let redis = Redis::start();
+    assert_eq!(redis.client().say("CONFIG SET requirepass secret"), Value::ok());
+    let proxy = Proxy::patient(redis.url());
+    let (mut stranger, mut client) = (proxy.client(), proxy.client());
+    assert_eq!(client.say("AUTH secret"), Value::ok());
+    let number = client.say("CLIENT ID").integer();
+    for line in ["CLIENT LIST", &format!("CLIENT KILL ID {number}"), "CLIENT UNBLOCK 1"] {
+        assert_eq!(stranger.say(line), Value::error("NOAUTH Authentication required."), "{line}");
+    }
+    assert_eq!(list(&mut client, "CLIENT LIST").len(), 2);
+}
