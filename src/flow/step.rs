@@ -11,7 +11,7 @@ use super::gather::Gather;
 use super::introspect::{self, CommandMerge};
 use super::login::{self, Login};
 use super::pubsub::{self, Subscribe};
-use super::{Client, fca, flush, local, tracking, transaction};
+use super::{Client, fca, flush, learned, local, tracking, transaction};
 use crate::config::OnUnreachable;
 use crate::metrics::{Family, NamespaceLabel, Outcome};
 use crate::resp::{Protocol, encode};
@@ -77,6 +77,8 @@ pub enum Step {
     Queued,
     /// It says whether the client may ask this about others.
     Permit(Box<Inquiry>),
+    /// It says what this command is, which the table lacks.
+    Learn(Box<[u8]>),
     /// It is EXEC's reply.
     Exec(Box<Queued>),
     /// It answers a command that waited in the server.
@@ -192,6 +194,7 @@ pub(super) fn on_reply(lane: &Rc<Lane<Waiter>>, answered: Popped<Waiter>, note: 
         Step::Hello => local::on_hello(turn),
         Step::Login(login) => login::on_reply(turn, *login, frame),
         Step::Flush(flush) => flush::on_reply(turn, flush, lane, frame),
+        Step::Learn(name) => learned::on_told(turn, &name, Some(frame)),
         Step::Permit(inquiry) => clients::on_judged(turn, *inquiry, frame),
         Step::Info => introspect::on_info(turn, Some(frame)),
         Step::Command(merge) => introspect::on_command(turn, &merge, Some(frame)),
@@ -227,6 +230,7 @@ pub(super) fn on_failure(waiter: Waiter, deadline: Instant, failure: &Failure, n
         Step::Hello => local::on_hello(turn),
         Step::Login(login) => login::on_failure(turn, *login, failure),
         Step::Flush(_) => turn.finish_nil(Outcome::Unreachable),
+        Step::Learn(name) => learned::on_told(turn, &name, None),
         Step::Permit(_) => clients::on_unjudged(turn, failure),
         Step::Info => introspect::on_info(turn, None),
         Step::Command(merge) => introspect::on_command(turn, &merge, None),
