@@ -27,6 +27,9 @@ pub(super) fn handle(
     request: Arguments<'_>,
     arguments: &[&[u8]],
 ) -> Handled {
+    if which == Local::Client {
+        clients::note(session, arguments);
+    }
     if which == Local::Client
         && let Some(handled) = tracking::handle(call, session, request, arguments)
     {

@@ -5,7 +5,8 @@
 
 use super::step::{Step, To, Waiter};
 use super::{
-    Client, Link, Settings, blocking, exclusive, fca, forward, gate, lane_key, local, login, pubsub, transaction,
+    Client, Link, Settings, blocking, exclusive, fca, forward, gate, lane_key, learned, local, login, pubsub,
+    transaction,
 };
 use crate::command::{self, Command, Flags, Kind, Local};
 use crate::metrics::{Family, Outcome};
@@ -135,8 +136,7 @@ fn carry_out(
                 session.ending = Ending::AfterReplies;
                 return Handled::Done;
             }
-            None if !looks_up(session) => return forward::forward(&call, session, request),
-            None => return Handled::WaitUntilAnswered,
+            None => return unknown(&call, session, request),
             Some(_) => {}
         }
     }
@@ -172,7 +172,7 @@ fn handle_special(
     if session.transaction.is_queueing() {
         return transaction::queue(call, session, command, request, arguments);
     }
-    let Some(command) = command else { return forward::forward(call, session, request) };
+    let Some(command) = command else { return unknown(call, session, request) };
     if session.modes.has(Mode::Subscribed) && call.protocol == Protocol::Resp2 && !is_for_subscribers(command.kind) {
         return refuse_subscriber(call, session, command, request);
     }
@@ -188,6 +188,18 @@ fn handle_special(
         Kind::Admin | Kind::Script | Kind::ClusterClient | Kind::Refused => {
             gate::handle(call, session, command, request)
         }
+    }
+}
+
+/// A command that the table lacks, as far as the upstream says what it is.
+fn unknown(call: &Call<'_>, session: &mut Session, request: Arguments<'_>) -> Handled {
+    match learned::flags(call, session, &request[0]) {
+        None => Handled::WaitUntilAnswered,
+        Some(flags) if flags.contains(Flags::BLOCKING) => {
+            handle_special(call, session, Some(&command::UNKNOWN_BLOCKING), request)
+        }
+        Some(flags) if looks_up(session) && !flags.contains(Flags::READONLY) => Handled::WaitUntilAnswered,
+        Some(_) => forward::forward(call, session, request),
     }
 }
 

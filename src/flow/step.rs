@@ -4,13 +4,14 @@
 //! the waiter stands for or sends the next command with a waiter for the same place.
 
 use super::blocking::{self, Nothing};
+use super::clients::{self, Inquiry};
 use super::fca::Lookup;
 use super::flush::Flush;
 use super::gather::Gather;
 use super::introspect::{self, CommandMerge};
 use super::login::{self, Login};
 use super::pubsub::{self, Subscribe};
-use super::{Client, fca, flush, local, tracking, transaction};
+use super::{Client, fca, flush, learned, local, tracking, transaction};
 use crate::config::OnUnreachable;
 use crate::metrics::{Family, NamespaceLabel, Outcome};
 use crate::resp::{Protocol, encode};
@@ -74,6 +75,10 @@ pub enum Step {
     Leave,
     /// It says that a command was queued.
     Queued,
+    /// It says whether the client may ask this about others.
+    Permit(Box<Inquiry>),
+    /// It says what this command is, which the table lacks.
+    Learn(Box<[u8]>),
     /// It is EXEC's reply.
     Exec(Box<Queued>),
     /// It answers a command that waited in the server.
@@ -205,6 +210,8 @@ pub(super) fn on_reply(lane: &Rc<Lane<Waiter>>, answered: Popped<Waiter>, note: 
         Step::Hello => local::on_hello(turn),
         Step::Login(login) => login::on_reply(turn, *login, frame),
         Step::Flush(flush) => flush::on_reply(turn, flush, lane, frame),
+        Step::Learn(name) => learned::on_told(turn, &name, Some(frame)),
+        Step::Permit(inquiry) => clients::on_judged(turn, *inquiry, frame),
         Step::Info => introspect::on_info(turn, Some(frame)),
         Step::Command(merge) => introspect::on_command(turn, &merge, Some(frame)),
         Step::Enter | Step::Leave | Step::Queued | Step::Exec(_) => transaction::on_reply(turn, step, frame),
@@ -241,6 +248,8 @@ pub(super) fn on_failure(waiter: Waiter, deadline: Instant, failure: &Failure, n
         Step::Hello => local::on_hello(turn),
         Step::Login(login) => login::on_failure(turn, *login, failure),
         Step::Flush(_) => turn.finish_nil(Outcome::Unreachable),
+        Step::Learn(name) => learned::on_told(turn, &name, None),
+        Step::Permit(_) => clients::on_unjudged(turn, failure),
         Step::Info => introspect::on_info(turn, None),
         Step::Command(merge) => introspect::on_command(turn, &merge, None),
         Step::Enter | Step::Leave | Step::Queued | Step::Exec(_) => transaction::on_failure(turn, &step, failure),

@@ -12,7 +12,7 @@ use super::{Replies, task};
 use crate::clock;
 use crate::config::Credentials;
 use crate::metrics::{Counter, Gauge, Limit, Recorder};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -151,6 +151,8 @@ pub struct Node<R: Replies> {
     shared: RefCell<Vec<Rc<Lane<R::Waiter>>>>,
     idle_exclusive: RefCell<Vec<Rc<Lane<R::Waiter>>>>,
     facts: RefCell<ServerFacts>,
+    /// How often the main lane has connected.
+    main_connections: Cell<u64>,
 }
 
 impl<R: Replies> Node<R> {
@@ -167,6 +169,7 @@ impl<R: Replies> Node<R> {
             shared: RefCell::default(),
             idle_exclusive: RefCell::default(),
             facts: RefCell::default(),
+            main_connections: Cell::new(0),
         });
         tokio::task::spawn_local(Rc::clone(&node).probe());
         node.shared_lane(node.main_key());
@@ -271,6 +274,19 @@ impl<R: Replies> Node<R> {
     /// What the upstream told of itself when it was last connected to.
     pub fn facts(&self) -> ServerFacts {
         self.facts.borrow().clone()
+    }
+
+    /// How often the lane of sessions that have just connected was connected: what the server said of itself on an
+    /// earlier connection may not be true any more.
+    pub fn main_connections(&self) -> u64 {
+        self.main_connections.get()
+    }
+
+    /// A lane has a connection.
+    pub(super) fn on_ready(&self, lane: &Lane<R::Waiter>) {
+        if lane.tenure == Tenure::Shared && lane.key == self.main_key() {
+            self.main_connections.set(self.main_connections.get() + 1);
+        }
     }
 
     /// Whether the upstream is not known to be gone.

@@ -89,6 +89,7 @@ async fn run<R: Replies>(node: Rc<Node<R>>, lane: Rc<Lane<R::Waiter>>) {
         match connecting(&node, &lane).await {
             Ok(connection) => {
                 lane.set_ready(connection.server_id);
+                node.on_ready(&lane);
                 node.recorder.add(Counter::UpstreamReconnects, u64::from(connected_before));
                 connected_before = true;
                 let mut running = Running::new(&node, &lane, connection);

@@ -37,5 +37,7 @@ mod pubsub;
 mod support;
 // TLS towards Redis.
 mod tls;
+// Commands that the table lacks.
+mod unknown;
 // The bench that all of these stand on.
 mod support_works;
