@@ -4,7 +4,9 @@
 //! nothing in between. Looks at a command's name only; the rest of a forwarded request is bytes.
 
 use super::step::{Step, To, Waiter};
-use super::{Client, Link, Settings, blocking, exclusive, fca, forward, lane_key, local, login, pubsub, transaction};
+use super::{
+    Client, Link, Settings, blocking, exclusive, fca, forward, gate, lane_key, local, login, pubsub, transaction,
+};
 use crate::command::{self, Command, Flags, Kind, Local};
 use crate::metrics::{Family, Outcome};
 use crate::resp::{Arguments, Protocol, ReplyError};
@@ -103,6 +105,7 @@ fn carry_out(
     arrived: Instant,
     now: Instant,
 ) -> Handled {
+    session.active_at = now;
     let settings = Rc::clone(&client.core.settings.borrow());
     if session.login.as_ref().is_some_and(|login| login.unverified_of.is_some()) {
         login::join_verified(client, session);
@@ -121,7 +124,6 @@ fn carry_out(
     let call = Call { client, settings: &settings, link, protocol: session.protocol, now, deadline, family };
     if session.is_plain() {
         match command {
-            Some(command) if command.has_subcommands && is_hazard(&request) => {}
             Some(Command { kind: Kind::Forward, name, flags, .. }) => {
                 session.last_command = name;
                 if looks_up(session) && !flags.contains(Flags::READONLY) {
@@ -178,13 +180,14 @@ fn handle_special(
         Kind::Fca(which) => fca::handle(call, session, which, arguments),
         Kind::Local(which) => local::handle(call, session, which, request, arguments),
         Kind::Transaction(which) => transaction::handle(call, session, which, request, arguments),
-        Kind::Forward if command.has_subcommands && is_hazard(&request) => not_yet(call, session, command, request),
         Kind::Forward => forward::forward(call, session, request),
         Kind::Blocking if !command::blocks(command, arguments) => forward::forward(call, session, request),
         Kind::Blocking => blocking::handle(call, session, command, request, arguments),
         Kind::PubSub => pubsub::handle(call, session, command, request, arguments),
         Kind::Monitor => pubsub::monitor(call, session, request),
-        Kind::Refused => not_yet(call, session, command, request),
+        Kind::Admin | Kind::Script | Kind::ClusterClient | Kind::Refused => {
+            gate::handle(call, session, command, request)
+        }
     }
 }
 
@@ -209,23 +212,6 @@ fn refuse_subscriber(call: &Call<'_>, session: &mut Session, command: &Command, 
 /// which must not happen to one that others share.
 fn is_http(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"POST") || name.eq_ignore_ascii_case(b"HOST:")
-}
-
-/// A subcommand that changes what the connection is for, so that no other session could use it afterwards.
-pub(super) fn is_hazard(request: &Arguments<'_>) -> bool {
-    request[0].eq_ignore_ascii_case(b"SCRIPT") && request.at(1).is_some_and(|word| word.eq_ignore_ascii_case(b"DEBUG"))
-}
-
-/// What needs a connection of its own that this version does not give.
-fn not_yet(call: &Call<'_>, session: &mut Session, command: &Command, request: Arguments<'_>) -> Handled {
-    match call.link {
-        // The embedded store has Redis's own words for what it does not know.
-        Link::Embedded(_) => forward::forward(call, session, request),
-        Link::Disabled | Link::Unreachable | Link::Lane(..) => {
-            let text = format!("ERR {} is not supported by fca-proxy yet", command.name);
-            call.reject(session, &ReplyError::new(text))
-        }
-    }
 }
 
 /// Points a session at the lane of its protocol and database.

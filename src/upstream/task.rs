@@ -86,7 +86,7 @@ async fn run<R: Replies>(node: Rc<Node<R>>, lane: Rc<Lane<R::Waiter>>) {
         eager = lane.key == node.main_key();
         match connecting(&node, &lane).await {
             Ok(connection) => {
-                lane.set_state(LaneState::Ready);
+                lane.set_ready(connection.server_id);
                 node.recorder.add(Counter::UpstreamReconnects, u64::from(connected_before));
                 connected_before = true;
                 let mut running = Running::new(&node, &lane, connection);
