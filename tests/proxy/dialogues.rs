@@ -7,6 +7,7 @@
 //! connection stays; and over the embedded store. `tests/dialogues/README.md` describes the language.
 
 use crate::support::client::{Client, encode};
+use crate::support::fault::Pipe;
 use crate::support::proxy::{Proxy, ProxyOptions};
 use crate::support::redis::{Redis, RedisOptions};
 use crate::support::value::Value;
@@ -28,8 +29,7 @@ const PLAYERS: usize = 12;
 const USER: [&str; 7] = ["--user", "app", "on", ">secret", "~*", "&*", "+@all"];
 
 /// Dialogues that are not played yet before some upstreams, and what they wait for.
-const NOT_YET: [(&str, &[Upstream], &str); 3] = [
-    ("redisinsight-2.70", &[Upstream::There, Upstream::Away, Upstream::Embedded], "CLIENT LIST"),
+const NOT_YET: [(&str, &[Upstream], &str); 2] = [
     ("rueidis-1.0.27-plain", &[Upstream::Away, Upstream::Embedded], "CLIENT TRACKING without an upstream"),
     ("rueidis-1.0.27-full", &[Upstream::Away, Upstream::Embedded], "CLIENT TRACKING without an upstream"),
 ];
@@ -88,6 +88,24 @@ fn a_library_connects_while_the_upstream_stands_still() {
 }
 
 #[test]
+fn a_library_stays_connected_when_the_upstream_goes_away_in_the_middle() {
+    let redis = with_user();
+    let mut faults = Vec::new();
+    for mut dialogue in dialogues(Upstream::Away) {
+        let pipe = Pipe::to(redis.address());
+        let proxy = Proxy::in_front_of(pipe.url());
+        // What follows is judged by what may be answered without an upstream; before it, the live test compares.
+        dialogue.goes_away_at = Some(dialogue.steps.len() / 2);
+        let played = play_until(proxy.address(), &dialogue, &|| {
+            pipe.refuse();
+            pipe.cut_all();
+        });
+        faults.extend(played.faults.iter().map(|fault| format!("{}: {fault}", dialogue.name)));
+    }
+    report(&faults);
+}
+
+#[test]
 fn a_library_connects_to_the_embedded_store() {
     let proxy = Proxy::embedded();
     play_all(Upstream::Embedded, |_| proxy.address());
@@ -109,6 +127,8 @@ struct Dialogue {
     /// The file's name without its ending.
     name: String,
     steps: Vec<Step>,
+    /// Before which step the upstream goes away.
+    goes_away_at: Option<usize>,
 }
 
 enum Step {
@@ -181,12 +201,24 @@ struct Connection {
     /// It has said QUIT or MONITOR, after which nothing can be asked.
     is_over: bool,
     quits: bool,
+    /// The server speaks to it unasked: it is subscribed, or tracks keys.
+    hears: bool,
+}
+
+/// Plays a dialogue in front of an upstream that goes away in its course.
+fn play_until(address: SocketAddr, dialogue: &Dialogue, go_away: &dyn Fn()) -> Played {
+    let mut played = Played { replies: Vec::new(), faults: Vec::new() };
+    if let Err(error) = try_to_play(address, dialogue, Upstream::There, go_away, &mut played) {
+        let line = played.replies.last().map_or(0, |reply| reply.line);
+        played.faults.push(format!("after line {line}: {error}"));
+    }
+    played
 }
 
 /// Plays a dialogue; stops at the first reply that does not come.
 fn play(address: SocketAddr, dialogue: &Dialogue, upstream: Upstream) -> Played {
     let mut played = Played { replies: Vec::new(), faults: Vec::new() };
-    if let Err(error) = try_to_play(address, dialogue, upstream, &mut played) {
+    if let Err(error) = try_to_play(address, dialogue, upstream, &|| (), &mut played) {
         let line = played.replies.last().map_or(0, |reply| reply.line);
         played.faults.push(format!("after line {line}: {error}"));
     }
@@ -196,14 +228,27 @@ fn play(address: SocketAddr, dialogue: &Dialogue, upstream: Upstream) -> Played 
 fn try_to_play(
     address: SocketAddr,
     dialogue: &Dialogue,
-    upstream: Upstream,
+    mut upstream: Upstream,
+    go_away: &dyn Fn(),
     played: &mut Played,
 ) -> Result<(), io::Error> {
     let mut connections: BTreeMap<&str, Connection> = BTreeMap::new();
+    let mut closed = BTreeSet::new();
     let mut on = "";
-    for step in &dialogue.steps {
+    for (at, step) in dialogue.steps.iter().enumerate() {
+        if dialogue.goes_away_at == Some(at) {
+            go_away();
+            upstream = Upstream::Away;
+            // Who hears pushes loses its connection with the one on which it hears them, as it would Redis's.
+            for (name, connection) in connections.iter_mut().filter(|(_, connection)| connection.hears) {
+                connection.client.read_until_closed();
+                closed.insert(*name);
+            }
+        }
         if let Step::On(name) = step {
             on = name;
+        }
+        if matches!(step, Step::On(_)) || closed.contains(on) {
             continue;
         }
         let connection = connections.entry(on).or_insert_with(|| Connection {
@@ -211,6 +256,7 @@ fn try_to_play(
             waiting: Vec::new(),
             is_over: false,
             quits: false,
+            hears: false,
         });
         match step {
             Step::Write(commands) => {
@@ -232,7 +278,7 @@ fn try_to_play(
             Step::Message | Step::On(_) => {}
         }
     }
-    for (name, connection) in &mut connections {
+    for (name, connection) in connections.iter_mut().filter(|(name, _)| !closed.contains(*name)) {
         connection.catch_up(dialogue, upstream, played)?;
         if connection.quits {
             assert_eq!(connection.client.read_until_closed(), b"", "{}: nothing follows QUIT", dialogue.name);
@@ -262,12 +308,26 @@ impl Connection {
             for _ in 0..more {
                 frames.push(self.client.try_reply()?);
             }
+            self.listens(command, &frames);
             if let Some(fault) = command.fault(&frames[0], upstream) {
                 played.faults.push(format!("line {line}: {command}: {fault}"));
             }
             played.replies.push(Reply { line, frames });
         }
         Ok(())
+    }
+
+    /// Minds whether the server will speak to it unasked.
+    fn listens(&mut self, command: &Command, frames: &[Value]) {
+        match frames.last() {
+            Some(Value::Push(items) | Value::Array(items)) if command.subscribes() => {
+                self.hears = items.last() != Some(&Value::Integer(0));
+            }
+            Some(reply) if command.is("MONITOR") || command.is("CLIENT") && command.says("TRACKING") => {
+                self.hears |= *reply == Value::ok();
+            }
+            _ => {}
+        }
     }
 }
 
@@ -514,7 +574,7 @@ fn dialogues(upstream: Upstream) -> Vec<Dialogue> {
         .map(|path| {
             let text = fs::read_to_string(path).expect("a text");
             let steps = parse(&text).unwrap_or_else(|fault| panic!("{}: {fault}", path.display()));
-            Dialogue { name: stem(path), steps }
+            Dialogue { name: stem(path), steps, goes_away_at: None }
         })
         .collect()
 }
