@@ -4,7 +4,7 @@
 //! nothing in between. Looks at a command's name only; the rest of a forwarded request is bytes.
 
 use super::step::{Step, To, Waiter};
-use super::{Client, Link, Settings, fca, forward, lane_key, local, transaction};
+use super::{Client, Link, Settings, fca, forward, lane_key, local, stream, transaction};
 use crate::command::{self, Command, Flags, Kind};
 use crate::metrics::{Family, Outcome};
 use crate::resp::{Arguments, Protocol, ReplyError};
@@ -81,6 +81,7 @@ fn carry_out(
     now: Instant,
 ) -> Handled {
     let settings = Rc::clone(&client.core.settings.borrow());
+    move_on(client, session);
     let shared = client.link.borrow();
     mind_exclusive(client, session);
     let exclusive = exclusive_link(client, &shared);
@@ -101,6 +102,9 @@ fn carry_out(
                 if looks_up(session) && !flags.contains(Flags::READONLY) {
                     return Handled::WaitUntilAnswered;
                 }
+                if session.reads_apart > 0 {
+                    return stream::forward_apart(&call, session, request, *flags);
+                }
                 return forward::forward(&call, session, request);
             }
             None if is_http(&request[0]) => {
@@ -120,9 +124,21 @@ pub(super) fn looks_up(session: &Session) -> bool {
     !session.lookups.is_empty() && session.replies.in_flight() > 0
 }
 
+/// A shared lane that was retired is left at the first request with nothing in flight there.
+#[inline]
+pub(super) fn move_on(client: &Client, session: &Session) {
+    let is_over = match &*client.link.borrow() {
+        Link::Lane(lane, _) => lane.is_retired() && (session.replies.in_flight() == 0 || lane.is_dead()),
+        Link::Embedded(_) | Link::Disabled | Link::Unreachable => false,
+    };
+    if is_over {
+        relink(client, session);
+    }
+}
+
 /// A connection of the session's own that is gone takes with it what it watched or queued; one that is no longer needed
 /// is given back before anything else goes there.
-fn mind_exclusive(client: &Client, session: &mut Session) {
+pub(super) fn mind_exclusive(client: &Client, session: &mut Session) {
     let is_dead = match &*client.exclusive.borrow() {
         None => return,
         Some(lane) => lane.is_dead(),
@@ -182,7 +198,7 @@ fn handle_special(
 
 /// A request of HTTP, line by line: Redis ends the connection without a word (`securityWarningCommand` in `server.c`),
 /// which must not happen to one that others share.
-fn is_http(name: &[u8]) -> bool {
+pub(super) fn is_http(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"POST") || name.eq_ignore_ascii_case(b"HOST:")
 }
 

@@ -43,6 +43,8 @@ pub struct Session {
     pub gate: Option<Slot>,
     /// Whether the last that was heard of a request sent upstream is that its time was up.
     pub timed_out: bool,
+    /// For how many more reads it is kept off the connections that others share, since its replies are large.
+    pub reads_apart: u8,
     /// What happens once all replies are written.
     pub ending: Ending,
     /// The last command carried out, for CLIENT LIST.
@@ -87,6 +89,7 @@ impl Session {
             lookups: VecDeque::new(),
             gate: None,
             timed_out: false,
+            reads_apart: 0,
             ending: Ending::No,
             last_command: "NULL",
         }

@@ -56,6 +56,26 @@ impl ReplyQueue {
         }
     }
 
+    /// Whether this slot's reply is the next to leave.
+    pub fn is_first(&self, slot: Slot) -> bool {
+        slot.0 == self.first && !self.open.is_empty()
+    }
+
+    /// Whether this slot's reply has not come.
+    pub fn is_due(&self, slot: Slot) -> bool {
+        let index = slot.0.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
+        index.and_then(|index| self.open.get(index)).is_some_and(Option::is_none)
+    }
+
+    /// A piece of the first slot's reply, more of which is to come; [`Self::fill`] gives the last.
+    pub fn append_to_first(&mut self, piece: &[u8]) {
+        if self.start == self.output.len() {
+            self.output.clear();
+            self.start = 0;
+        }
+        self.output.extend_from_slice(piece);
+    }
+
     /// Answers the next request at once: `write` appends its reply.
     #[inline]
     pub fn say(&mut self, write: impl FnOnce(&mut Vec<u8>)) {

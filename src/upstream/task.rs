@@ -1,19 +1,20 @@
 //! The task of a lane: connects, moves bytes between the socket and the pipeline, keeps the time.
 //!
 //! Guarantees: one read buffer a connection, grown only for a reply that really comes and given back after it; what
-//! was enqueued in a turn leaves in one write; a connection that makes no progress for `dead_after` with replies due
-//! is closed; a panic in here costs the requests of this lane, not the lane. Leaves pairing to `pipeline.rs` and what
-//! a reply means to [`Replies`].
+//! was enqueued in a turn leaves in one write; a large reply is handed over in pieces, and read no faster than its
+//! client takes it; a connection that makes no progress for `dead_after` with replies due is closed, unless it is a
+//! client that keeps it waiting; a panic in here costs the requests of this lane, not the lane. Leaves pairing to
+//! `pipeline.rs` and what a reply means to [`Replies`].
 
 use super::connect::ConnectError;
-use super::lane::{Lane, LaneState, Tenure};
+use super::lane::{Lane, LaneState, STREAM_BUFFER_BYTES, STREAM_BYTES_MIN, Tenure, Upload};
 use super::node::{Connection, Node, UNUSED_HOLDERS};
 use super::pipeline::Popped;
-use super::{Failure, Replies};
+use super::{Failure, Replies, Room};
 use crate::alarm::Alarm;
 use crate::clock;
 use crate::metrics::{Counter, Gauge, Limit};
-use crate::resp::{BadReply, ReplyScanner};
+use crate::resp::{BadReply, ReplyScanner, ReplyTail};
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
@@ -111,7 +112,7 @@ async fn run<R: Replies>(node: Rc<Node<R>>, lane: Rc<Lane<R::Waiter>>) {
                 on_broken(&node, &lane);
             }
         }
-        if lane.tenure == Tenure::Exclusive {
+        if lane.tenure == Tenure::Exclusive || lane.is_retired() {
             lane.end();
         }
     }
@@ -175,7 +176,7 @@ fn on_broken<R: Replies>(node: &Node<R>, lane: &Rc<Lane<R::Waiter>>) {
         queue.out.drain(..cut.min(queue.out.len()));
         (queue.start, queue.sent) = (0, 0);
     }
-    let reconnects = node.is_up() && lane.tenure == Tenure::Shared;
+    let reconnects = node.is_up() && lane.tenure == Tenure::Shared && !lane.is_retired();
     lane.set_state(if reconnects { LaneState::Connecting } else { LaneState::Down });
     tell(node, broken, &Failure::Broken);
     if !reconnects {
@@ -189,15 +190,23 @@ fn fail_all<R: Replies>(node: &Node<R>, lane: &Lane<R::Waiter>, failure: &Failur
     {
         let queue = &mut *lane.queue.borrow_mut();
         queue.pipeline.drain(|popped| failed.push(popped));
-        queue.out = Vec::new();
-        (queue.start, queue.sent) = (0, 0);
+        queue.clear();
     }
     tell(node, failed, failure);
 }
 
 fn expire<R: Replies>(node: &Node<R>, lane: &Lane<R::Waiter>, now: Instant) {
     let mut expired = Vec::new();
-    lane.queue.borrow_mut().pipeline.expire(now, |popped| expired.push(popped));
+    {
+        let queue = &mut *lane.queue.borrow_mut();
+        let next = now + node.options.timeout;
+        if queue.upload == Upload::Open && queue.unsent() == 0 {
+            // It is for the client to send more.
+            queue.pipeline.extend_last(next);
+        }
+        let excused = |waiter: &_| node.replies.is_held_up_by_itself(waiter).then_some(next);
+        queue.pipeline.expire(now, excused, |popped| expired.push(popped));
+    }
     node.recorder.add(Counter::UpstreamTimeouts, expired.len() as u64);
     tell(node, expired, &Failure::TimedOut);
 }
@@ -244,9 +253,16 @@ impl fmt::Display for Ended {
     }
 }
 
+/// A reply that is handed over in pieces.
+struct Incoming<W> {
+    /// Whose it is; none when nobody wants it any more.
+    answered: Option<Popped<W>>,
+    tail: ReplyTail,
+}
+
 /// A lane with a connection.
 struct Running<'a, R: Replies> {
-    node: &'a Node<R>,
+    node: &'a Rc<Node<R>>,
     lane: &'a Rc<Lane<R::Waiter>>,
     connection: Connection,
     /// Bytes read; those from `start` to `end` were not consumed.
@@ -254,6 +270,8 @@ struct Running<'a, R: Replies> {
     start: usize,
     end: usize,
     scanner: ReplyScanner,
+    /// The oldest reply, while it is handed over in pieces; a tombstone stands for it in the pipeline.
+    incoming: Option<Incoming<R::Waiter>>,
     /// The note of the reply in hand; kept for its allocation.
     note: Vec<u8>,
     alarm: Alarm,
@@ -267,12 +285,16 @@ struct Running<'a, R: Replies> {
     step_bytes: u64,
     /// Whether no reply was due at the end of the last turn.
     was_idle: bool,
+    /// Whether it was a client that kept the upstream from answering, or us from reading, at the end of the last turn.
+    was_excused: bool,
+    /// Until when the replies behind a large one are not late.
+    excused_until: Instant,
     /// What this lane has added to the gauge of requests in flight.
     in_flight: i64,
 }
 
 impl<'a, R: Replies> Running<'a, R> {
-    fn new(node: &'a Node<R>, lane: &'a Rc<Lane<R::Waiter>>, connection: Connection) -> Self {
+    fn new(node: &'a Rc<Node<R>>, lane: &'a Rc<Lane<R::Waiter>>, connection: Connection) -> Self {
         let now = clock::now();
         node.recorder.gauge(Gauge::UpstreamExclusive, i64::from(lane.tenure == Tenure::Exclusive));
         Self {
@@ -283,6 +305,7 @@ impl<'a, R: Replies> Running<'a, R> {
             start: 0,
             end: 0,
             scanner: ReplyScanner::default(),
+            incoming: None,
             note: Vec::new(),
             alarm: Alarm::default(),
             connected_at: now,
@@ -291,6 +314,8 @@ impl<'a, R: Replies> Running<'a, R> {
             quiet_bytes: 0,
             step_bytes: 0,
             was_idle: true,
+            was_excused: false,
+            excused_until: now,
             in_flight: 0,
         }
     }
@@ -299,7 +324,7 @@ impl<'a, R: Replies> Running<'a, R> {
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
         self.lane.begin_turn(cx.waker());
         let now = clock::now();
-        if self.was_idle && self.lane.has_requests() {
+        if (self.was_idle || self.was_excused) && self.lane.has_requests() {
             (self.quiet_since, self.quiet_bytes) = (now, 0);
         }
         loop {
@@ -309,10 +334,13 @@ impl<'a, R: Replies> Running<'a, R> {
             if let Poll::Ready(ended) = self.poll_read(cx, now) {
                 return Poll::Ready(ended);
             }
-            if let Err(error) = self.poll_write(cx) {
+            if let Err(error) = self.poll_write(cx, now) {
                 return Poll::Ready(Ended::Io(error));
             }
             self.report_in_flight();
+            if self.was_idle && self.lane.is_retired() {
+                return Poll::Ready(Ended::Released);
+            }
             if !self.alarm.poll(cx, now, self.next_timeout()) {
                 return Poll::Pending;
             }
@@ -327,7 +355,7 @@ impl<'a, R: Replies> Running<'a, R> {
                 self.node.recorder.add(Counter::UpstreamDeadConnections, 1);
                 return Poll::Ready(Ended::Silent);
             }
-            if !self.was_idle && now >= self.quiet_since + self.node.options.dead_after {
+            if self.is_watched() && now >= self.quiet_since + self.node.options.dead_after {
                 if self.quiet_bytes < PROGRESS_BYTES_MIN {
                     self.node.recorder.add(Counter::UpstreamDeadConnections, 1);
                     return Poll::Ready(Ended::Silent);
@@ -346,17 +374,32 @@ impl<'a, R: Replies> Running<'a, R> {
     }
 
     fn report_in_flight(&mut self) {
-        let in_flight = self.lane.in_flight();
+        let (in_flight, waits_for_client) = {
+            let queue = &mut *self.lane.queue.borrow_mut();
+            if queue.pipeline.is_empty() {
+                queue.pipeline.shrink();
+            }
+            (queue.pipeline.len(), queue.waits_for_client())
+        };
         self.was_idle = in_flight == 0;
+        self.was_excused = waits_for_client || self.lane.paused.get();
         let in_flight = i64::try_from(in_flight).unwrap_or(i64::MAX);
         self.node.recorder.gauge(Gauge::UpstreamInFlight, in_flight - self.in_flight);
         self.in_flight = in_flight;
     }
 
+    /// Whether the upstream's silence is its own.
+    fn is_watched(&self) -> bool {
+        !self.was_idle && !self.was_excused
+    }
+
     /// Whether the oldest reply is so late that those behind it can't be in time: the server answers, but too slowly.
     fn is_far_behind(&self, now: Instant) -> bool {
+        if self.was_excused {
+            return false;
+        }
         let oldest = self.lane.queue.borrow().pipeline.oldest_deadline();
-        oldest.is_some_and(|oldest| now >= oldest + self.node.options.dead_after)
+        oldest.is_some_and(|oldest| now >= oldest.max(self.excused_until) + self.node.options.dead_after)
     }
 
     /// Whether a shared lane beside the main one has had nothing to do for a while, and no session points at it.
@@ -376,7 +419,7 @@ impl<'a, R: Replies> Running<'a, R> {
 
     fn next_timeout(&self) -> Option<Instant> {
         let deadline = self.lane.queue.borrow().pipeline.poll_timeout();
-        let dead = (!self.was_idle).then(|| self.quiet_since + self.node.options.dead_after);
+        let dead = self.is_watched().then(|| self.quiet_since + self.node.options.dead_after);
         let unused = (self.was_idle && self.is_spare()).then(|| self.quiet_since + UNUSED_AFTER);
         deadline.into_iter().chain(dead).chain(unused).min()
     }
@@ -384,6 +427,9 @@ impl<'a, R: Replies> Running<'a, R> {
     /// Reads until the socket has no more, or others should have their turn; ready when the connection has ended.
     fn poll_read(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Ended> {
         for _ in 0..READS_PER_TURN_MAX {
+            if self.incoming.is_some() && self.is_paused() {
+                return Poll::Pending;
+            }
             if let Err(ended) = self.make_room() {
                 return Poll::Ready(ended);
             }
@@ -413,8 +459,19 @@ impl<'a, R: Replies> Running<'a, R> {
     fn consume(&mut self, now: Instant) -> Result<(), Ended> {
         let before = self.start;
         while self.start < self.end {
+            if self.incoming.is_some() {
+                if !self.pass_on(now)? {
+                    return Ok(());
+                }
+                continue;
+            }
             let unread = &self.buffer[self.start..self.end];
-            let Some(length) = self.scanner.scan(unread).map_err(Ended::BadReply)? else { break };
+            let Some(length) = self.scanner.scan(unread).map_err(Ended::BadReply)? else {
+                if self.is_large() && self.begin_incoming() {
+                    continue;
+                }
+                break;
+            };
             let frame = &unread[..length];
             self.start += length;
             if frame[0] == b'>' {
@@ -443,6 +500,83 @@ impl<'a, R: Replies> Running<'a, R> {
             (self.quiet_since, self.quiet_bytes) = (now, 0);
         }
         Ok(())
+    }
+
+    /// Whether the reply that has arrived in part is better not held whole. A push is, and an error is short.
+    fn is_large(&self) -> bool {
+        let (there, kind) = (self.end - self.start, self.buffer[self.start]);
+        self.scanner.declared().max(there) > STREAM_BYTES_MIN && kind != b'>' && kind != b'-'
+    }
+
+    /// Begins to hand over a reply in pieces, if whoever waits for it takes it so.
+    fn begin_incoming(&mut self) -> bool {
+        let taken = {
+            let queue = &mut *self.lane.queue.borrow_mut();
+            if queue.pipeline.is_empty() {
+                // Nobody has asked for it, which is told once it is whole.
+                return false;
+            }
+            queue.pipeline.take_first()
+        };
+        if let Some(answered) = taken {
+            let declared = self.scanner.declared();
+            let Some(room) = self.node.replies.takes_parts(self.lane, &answered.waiter, declared) else {
+                self.lane.queue.borrow_mut().pipeline.put_back_first(answered);
+                return false;
+            };
+            self.make_way(room);
+            if !self.served {
+                self.served = true;
+                self.node.on_served();
+            }
+            self.incoming = Some(Incoming { answered: Some(answered), tail: ReplyTail::default() });
+        } else {
+            self.incoming = Some(Incoming { answered: None, tail: ReplyTail::default() });
+        }
+        // The tail follows the reply from its beginning.
+        self.scanner = ReplyScanner::default();
+        true
+    }
+
+    /// Hands over what has come of a large reply; true when that was its end.
+    fn pass_on(&mut self, now: Instant) -> Result<bool, Ended> {
+        let Some(incoming) = &mut self.incoming else { return Ok(true) };
+        let unread = &self.buffer[self.start..self.end];
+        let end = incoming.tail.feed(unread).map_err(Ended::BadReply)?;
+        let piece = &unread[..end.unwrap_or(unread.len())];
+        self.start += piece.len();
+        self.excused_until = now + self.node.options.timeout;
+        if end.is_none() {
+            let room = incoming.answered.as_ref().map_or(Room::Free, |it| self.node.replies.part(&it.waiter, piece));
+            self.make_way(room);
+            return Ok(false);
+        }
+        // The tombstone that stood for it.
+        self.lane.queue.borrow_mut().pipeline.pop(&mut self.note);
+        match self.incoming.take().and_then(|incoming| incoming.answered) {
+            Some(answered) => self.node.replies.last_part(answered, piece, now),
+            None => self.node.recorder.add(Counter::UpstreamLateReplies, 1),
+        }
+        (self.quiet_since, self.quiet_bytes) = (now, 0);
+        self.step_bytes = self.step_bytes.min((self.end - self.start) as u64);
+        Ok(true)
+    }
+
+    /// Nobody is to begin anything behind a reply that takes long.
+    fn make_way(&self, room: Room) {
+        if room != Room::Free && self.lane.tenure == Tenure::Shared {
+            self.node.retire(self.lane);
+        }
+    }
+
+    /// Whether the client of a large reply has no room for more. Others are never kept waiting for that: where they
+    /// share the lane and there is no connection to put in its place, the client's reply is held instead.
+    fn is_paused(&self) -> bool {
+        let answered = self.incoming.as_ref().and_then(|incoming| incoming.answered.as_ref());
+        let full = answered.is_some_and(|it| self.node.replies.part(&it.waiter, b"") == Room::Full);
+        let paused = full && (self.lane.tenure == Tenure::Exclusive || self.lane.is_retired());
+        self.lane.paused.set(paused);
+        paused
     }
 
     /// Makes room behind the bytes that were not consumed.
@@ -475,8 +609,9 @@ impl<'a, R: Replies> Running<'a, R> {
     }
 
     /// Writes what is to be sent, as far as the socket takes it.
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    fn poll_write(&mut self, cx: &mut Context<'_>, now: Instant) -> io::Result<()> {
         let queue = &mut *self.lane.queue.borrow_mut();
+        let sent_before = queue.sent;
         while queue.start < queue.out.len() {
             match Pin::new(&mut self.connection.stream).poll_write(cx, &queue.out[queue.start..]) {
                 Poll::Pending => break,
@@ -489,6 +624,17 @@ impl<'a, R: Replies> Running<'a, R> {
                     self.node.recorder.add(Counter::UpstreamBytesOut, written as u64);
                 }
                 Poll::Ready(Err(error)) => return Err(error),
+            }
+        }
+        if queue.upload != Upload::No {
+            if queue.sent > sent_before {
+                queue.pipeline.extend_last(now + self.node.options.timeout);
+            }
+            if queue.unsent() < STREAM_BUFFER_BYTES / 2 {
+                queue.wake_sender();
+            }
+            if queue.upload == Upload::Whole && queue.unsent() == 0 {
+                queue.upload = Upload::No;
             }
         }
         if queue.start == queue.out.len() {
@@ -511,6 +657,10 @@ impl<'a, R: Replies> Running<'a, R> {
 
 impl<R: Replies> Drop for Running<'_, R> {
     fn drop(&mut self) {
+        self.lane.paused.set(false);
+        if let Some(answered) = self.incoming.take().and_then(|incoming| incoming.answered) {
+            self.node.replies.cut(answered.waiter);
+        }
         self.node.recorder.gauge(Gauge::UpstreamInFlight, -self.in_flight);
         self.node.recorder.gauge(Gauge::UpstreamExclusive, -i64::from(self.lane.tenure == Tenure::Exclusive));
     }
