@@ -24,6 +24,8 @@ mod lifecycle;
 mod model;
 // Redis gone, frozen, slow, or talking nonsense.
 mod outage;
+// Large requests and replies, and long pipelines.
+mod streaming;
 mod support;
 // TLS towards Redis.
 mod tls;
