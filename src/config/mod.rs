@@ -7,6 +7,7 @@
 //! A value of the file is overridden by the environment, and that by a flag. Leaves out: what the values do, and
 //! anything that can only be known by trying (whether a port is free, whether a certificate is valid).
 
+mod credentials;
 mod environment;
 mod fault;
 mod file;
@@ -25,6 +26,7 @@ mod upstream;
 mod url;
 mod written;
 
+pub use credentials::Credentials;
 pub use environment::Environment;
 pub use fault::{ConfigError, Fault, Origin};
 pub use limits::{Embedded, Limits};

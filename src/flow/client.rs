@@ -5,11 +5,11 @@
 
 use super::flush::{self, Flushing};
 use super::stream::Receiving;
-use super::{Core, Link, Waiter};
+use super::{Core, Link, Waiter, exclusive};
 use crate::clock;
 use crate::metrics::{Counter, Limit};
-use crate::resp::ReplyError;
-use crate::session::{Ending, Session, Slot};
+use crate::resp::{Protocol, ReplyError};
+use crate::session::{Ending, Mode, Session, Slot};
 use crate::upstream::{Lane, STREAM_BUFFER_BYTES};
 use std::cell::{Cell, RefCell};
 use std::io::{self, Write};
@@ -155,6 +155,19 @@ impl Client {
         self.mark_dirty();
     }
 
+    /// Passes on what is no reply to any request.
+    pub(super) fn push(self: &Rc<Self>, session: &mut Session, frame: &[u8]) {
+        // As `prepareClientToWrite` in Redis's `networking.c`: CLIENT REPLY OFF does not silence pushes of RESP3.
+        if session.modes.has(Mode::ReplyOff) && session.protocol == Protocol::Resp2 {
+            return;
+        }
+        if !session.replies.has_buffer() {
+            session.replies.lend_buffer(self.core.take_buffer());
+        }
+        session.replies.push(frame);
+        self.mark_dirty();
+    }
+
     /// Answers a request that is none with an error.
     pub fn say_error(self: &Rc<Self>, session: &mut Session, error: &ReplyError) {
         self.say(session, |out| error.append_to(out));
@@ -200,24 +213,10 @@ impl Client {
             self.broken.set(true);
         }
         if session.replies.in_flight() == 0 {
-            self.settle(session);
+            exclusive::settle(self, session);
         }
         if self.blocked.get() || self.broken.get() || self.stalled.get() || session.ending != Ending::No {
             self.wake();
-        }
-    }
-
-    /// Nothing is in flight: gives back an exclusive lane that is no longer needed.
-    pub(super) fn settle(&self, session: &Session) {
-        if session.transaction.is_none()
-            && let Some(lane) = self.exclusive.borrow_mut().take()
-            && let Link::Lane(_, node) = &*self.link.borrow()
-        {
-            if self.tainted.take() {
-                lane.end();
-            } else {
-                node.release(lane);
-            }
         }
     }
 
@@ -237,7 +236,10 @@ impl Client {
         }
         let session = &mut *self.session.borrow_mut();
         super::transaction::abandon(self, session, clock::now());
-        session.replies = Default::default();
-        self.settle(session);
+        if session.blocked.is_some() || session.modes.need_connection() {
+            self.tainted.set(true);
+        }
+        (session.modes, session.replies) = Default::default();
+        exclusive::settle(self, session);
     }
 }

@@ -160,7 +160,7 @@ fn append_stats(out: &mut Vec<u8>, protocol: Protocol, totals: &NamespaceTotals)
 pub(super) fn client_line(session: &Session) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     format!(
-        "id={} addr={} laddr={} name={} age={} db={} multi={} cmd={} user=default resp={} lib-name={} lib-ver={}\n",
+        "id={} addr={} laddr={} name={} age={} db={} multi={} cmd={} user={} resp={} lib-name={} lib-ver={}\n",
         session.id,
         session.peer,
         session.local,
@@ -169,6 +169,7 @@ pub(super) fn client_line(session: &Session) -> String {
         session.database,
         if session.transaction.is_queueing() { 0 } else { -1 },
         session.last_command.to_ascii_lowercase(),
+        session.login.as_ref().map_or_else(|| "default".to_owned(), |login| login.display_name()),
         if session.protocol == Protocol::Resp3 { 3 } else { 2 },
         text(&session.identity.library),
         text(&session.identity.library_version),

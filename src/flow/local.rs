@@ -1,17 +1,18 @@
 //! The commands that the proxy answers itself, so that every client library can connect and stay connected: PING, ECHO,
-//! HELLO, AUTH, SELECT, CLIENT, QUIT, RESET.
+//! HELLO, SELECT, CLIENT, QUIT, RESET.
 //!
-//! Guarantees Redis's replies (`networking.c`, `acl.c` and `db.c` of Redis 7.0) with or without an upstream; only
-//! SELECT asks the upstream, once for each database, whether it has it. INFO and COMMAND are in `introspect.rs`.
+//! Guarantees Redis's replies (`networking.c`, `acl.c` and `db.c` of Redis 7.0) with or without an upstream; SELECT asks
+//! the upstream, once for each database, whether it has it. Leaves INFO and COMMAND to `introspect.rs`, AUTH and what
+//! HELLO has of it to `login.rs`.
 
 use super::request::{Call, Handled, relink};
-use super::step::{Step, To, Turn};
-use super::{Client, Link, introspect, transaction};
+use super::step::{Step, To, Turn, Waiter};
+use super::{Client, Link, exclusive, introspect, lane_key, login, tracking, transaction};
 use crate::command::Local;
 use crate::metrics::Outcome;
 use crate::resp::{Arguments, Protocol, ReplyError, encode};
-use crate::session::{Ending, Identity, Session};
-use crate::upstream::{Failure, LaneKey};
+use crate::session::{Ending, Identity, Mode, Modes, Session};
+use crate::upstream::{Failure, Lane, LaneKey, Tenure};
 use std::rc::Rc;
 
 /// What a server says of its version when the upstream has not told it.
@@ -25,16 +26,18 @@ pub(super) fn handle(
     request: Arguments<'_>,
     arguments: &[&[u8]],
 ) -> Handled {
+    if which == Local::Client
+        && let Some(handled) = tracking::handle(call, session, request, arguments)
+    {
+        return handled;
+    }
     match which {
         Local::Ping | Local::Echo | Local::Client => match answer(session, which, arguments) {
             Ok(frame) => call.say(session, Outcome::Ok, |out| out.extend_from_slice(&frame)),
             Err(error) => call.reject(session, &error),
         },
-        Local::Hello => hello(call, session, arguments),
-        Local::Auth => match authenticate(&arguments[1..]) {
-            Ok(()) => call.say(session, Outcome::Ok, |out| encode::simple(out, "OK")),
-            Err(error) => call.reject(session, &error),
-        },
+        Local::Hello => hello(call, session, request, arguments),
+        Local::Auth => login::auth(call, session, request, arguments),
         Local::Select => select(call, session, arguments),
         Local::Info => introspect::info(call, session, request, arguments),
         Local::Command => introspect::command(call, session, arguments),
@@ -50,6 +53,11 @@ pub(super) fn handle(
 pub(super) fn answer(session: &mut Session, which: Local, arguments: &[&[u8]]) -> Result<Vec<u8>, ReplyError> {
     let mut out = Vec::new();
     match (which, arguments) {
+        (Local::Ping, [_] | [_, _]) if session.protocol == Protocol::Resp2 && session.modes.has(Mode::Subscribed) => {
+            encode::header(&mut out, b'*', 2);
+            encode::bulk(&mut out, b"pong");
+            encode::bulk(&mut out, arguments.get(1).copied().unwrap_or_default());
+        }
         (Local::Ping, [_]) => encode::simple(&mut out, "PONG"),
         (Local::Ping | Local::Echo, [_, message]) => encode::bulk(&mut out, message),
         (Local::Ping, _) => return Err(ReplyError::wrong_arity("ping")),
@@ -58,20 +66,6 @@ pub(super) fn answer(session: &mut Session, which: Local, arguments: &[&[u8]]) -
         _ => return Err(ReplyError::wrong_arity("echo")),
     }
     Ok(out)
-}
-
-/// AUTH against a proxy that asks nobody for a password: Redis's answers for a default user without one.
-fn authenticate(credentials: &[&[u8]]) -> Result<(), ReplyError> {
-    match credentials {
-        [_] => Err(ReplyError::new(
-            "ERR AUTH <password> called without any password configured for the default user. \
-             Are you sure your configuration is correct?",
-        )),
-        [b"default", _] => Ok(()),
-        [_, _] => Err(ReplyError::new("WRONGPASS invalid username-password pair or user is disabled.")),
-        [] => Err(ReplyError::wrong_arity("auth")),
-        _ => Err(ReplyError::syntax()),
-    }
 }
 
 /// What HELLO asks for.
@@ -111,26 +105,28 @@ fn parse_hello<'a>(arguments: &'a [&'a [u8]]) -> Result<Hello<'a>, ReplyError> {
     Ok(hello)
 }
 
-fn hello(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]]) -> Handled {
+fn hello(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, arguments: &[&[u8]]) -> Handled {
     let hello = match parse_hello(arguments) {
         Ok(hello) => hello,
         Err(error) => return call.reject(session, &error),
     };
-    if let Some(Err(error)) = hello.credentials.map(authenticate) {
-        return call.reject(session, &error);
-    }
     if let Some(Err(error)) = hello.name.map(check_name) {
         return call.reject(session, &error);
     }
     let protocol = hello.protocol.unwrap_or(session.protocol);
+    if protocol != session.protocol
+        && let Link::Lane(lane, node) = call.link
+        && lane.is_ready()
+        && protocol == Protocol::Resp3
+        && !node.facts().speaks_resp3
+    {
+        return call.reject(session, &ReplyError::new("NOPROTO unsupported protocol version"));
+    }
+    let greeting = login::Greeting { protocol, name: hello.name.map(<[u8]>::to_vec) };
+    if let Some(handled) = login::hello(call, session, request, hello.credentials, greeting) {
+        return handled;
+    }
     if protocol != session.protocol {
-        if let Link::Lane(lane, node) = call.link
-            && lane.is_ready()
-            && protocol == Protocol::Resp3
-            && !node.facts().speaks_resp3
-        {
-            return call.reject(session, &ReplyError::new("NOPROTO unsupported protocol version"));
-        }
         // Its replies come from another lane afterwards, so nothing may be in flight.
         if session.replies.in_flight() > 0 {
             return Handled::WaitUntilAnswered;
@@ -144,13 +140,20 @@ fn hello(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]]) -> Handled
     if protocol != call.protocol && tell_watching_lane(call, session, protocol) {
         return Handled::Done;
     }
-    let facts = match call.link {
+    let reply = hello_reply(call.link, session);
+    call.say(session, Outcome::Ok, |out| out.extend_from_slice(&reply))
+}
+
+/// What a session is told that said HELLO.
+pub(super) fn hello_reply(link: &Link, session: &Session) -> Vec<u8> {
+    let facts = match link {
         Link::Lane(_, node) => node.facts(),
         _ => Default::default(),
     };
-    let id = session.id;
+    let mut reply = Vec::new();
     let version = facts.version.as_deref().unwrap_or(REDIS_VERSION);
-    call.say(session, Outcome::Ok, |out| append_hello(out, protocol, id, version))
+    append_hello(&mut reply, session.protocol, session.id, version);
+    reply
 }
 
 /// The connection that watches keys for the session changes its protocol with it, and can't go back to the pool. The
@@ -160,7 +163,7 @@ fn tell_watching_lane(call: &Call<'_>, session: &mut Session, protocol: Protocol
         part_from_exclusive(call.client, session);
         return false;
     };
-    if session.transaction.is_none() || lane.accepts().is_err() {
+    if !is_its_own(lane) {
         return false;
     }
     call.client.tainted.set(true);
@@ -173,24 +176,21 @@ fn tell_watching_lane(call: &Call<'_>, session: &mut Session, protocol: Protocol
     true
 }
 
-/// A connection of the session's own that can't follow it to another protocol or database is given up, and with it what
-/// it watched.
-fn part_from_exclusive(client: &Client, session: &mut Session) {
-    if let Some(lane) = client.exclusive.borrow_mut().take() {
-        lane.end();
-        session.transaction.lose();
-    }
+/// Whether a lane is the session's own connection, and can be told something. Where that one is lost, the session is on
+/// one that others share, whose state is not its to change.
+pub(super) fn is_its_own(lane: &Lane<Waiter>) -> bool {
+    lane.tenure == Tenure::Exclusive && lane.accepts().is_ok()
 }
 
-/// The connection that watches keys has changed its protocol, or could not.
+/// A connection of the session's own that can't follow it to another protocol or database is given up, and with it what
+/// it watched.
+pub(super) fn part_from_exclusive(client: &Client, session: &mut Session) {
+    exclusive::end(client, session);
+}
+
+/// The session's own connection has changed its protocol, or could not.
 pub(super) fn on_hello(turn: Turn<'_>) {
-    let facts = match &*turn.client.link.borrow() {
-        Link::Lane(_, node) => node.facts(),
-        _ => Default::default(),
-    };
-    let mut reply = Vec::new();
-    let version = facts.version.as_deref().unwrap_or(REDIS_VERSION);
-    append_hello(&mut reply, turn.session.protocol, turn.session.id, version);
+    let reply = hello_reply(&turn.client.link.borrow(), turn.session);
     turn.finish(&reply, Outcome::Ok);
 }
 
@@ -236,8 +236,8 @@ fn select(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]]) -> Handle
             session.database = database;
             call.say(session, Outcome::Ok, |out| encode::simple(out, "OK"))
         }
-        Link::Lane(lane, _) if !session.transaction.is_none() && lane.accepts().is_ok() => {
-            // The connection that watches the keys changes its database, and can't go back to the pool.
+        Link::Lane(lane, _) if is_its_own(lane) => {
+            // The session's own connection changes its database, and can't go back to the pool.
             call.client.tainted.set(true);
             let slot = session.replies.open();
             session.gate = Some(slot);
@@ -248,15 +248,20 @@ fn select(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]]) -> Handle
         }
         Link::Lane(..) if database != session.database && session.replies.in_flight() > 0 => Handled::WaitUntilAnswered,
         Link::Lane(_, node) => {
-            let lane = node.shared_lane(LaneKey { protocol: session.protocol, database });
+            let lane = node.shared_lane(LaneKey { database, ..lane_key(session) });
             let slot = session.replies.open();
             let waiter = call.waiter(To::Slot(slot), Step::Select(database));
-            if lane.is_ready() || lane.accepts().is_err() {
+            // A user may lack the permission even for a database that it is in.
+            let anybody_may = session.login.is_none() && !login::is_wanted(session, node);
+            if (lane.is_ready() && anybody_may) || lane.accepts().is_err() {
                 // Known to be accepted, or nobody there to ask.
                 finish_select(call.client, session, slot, database);
             } else {
                 session.gate = Some(slot);
-                lane.push(call.deadline, waiter, b"*1\r\n$4\r\nPING\r\n");
+                // It is in that database already: this asks without changing anything.
+                lane.push_with(call.deadline, waiter, &[], |out| {
+                    encode::command(out, &[b"SELECT", database.to_string().as_bytes()]);
+                });
             }
             Handled::Done
         }
@@ -282,9 +287,7 @@ pub(super) fn on_selected(turn: Turn<'_>, database: u32, frame: &[u8]) {
 /// The lane of another database could not be had: because the upstream has no such database, or because it is gone.
 pub(super) fn on_select_failed(turn: Turn<'_>, database: u32, failure: &Failure) {
     if let Failure::LaneRefused(words) = failure {
-        let mut frame = Vec::new();
-        encode::error(&mut frame, words);
-        return turn.finish(&frame, Outcome::Error);
+        return turn.finish_error(words);
     }
     turn.session.database = database;
     relink(turn.client, turn.session);
@@ -300,9 +303,15 @@ fn reset(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]]) -> Handled
     if session.replies.in_flight() > 0 {
         return Handled::WaitUntilAnswered;
     }
-    call.client.settle(session);
+    if session.modes.need_connection() {
+        call.client.tainted.set(true);
+    }
+    session.modes = Modes::default();
+    session.replies.mute(false);
+    exclusive::settle(call.client, session);
     session.protocol = Protocol::Resp2;
     session.identity = Identity::default();
+    session.login = None;
     session.database = match &*call.client.link.borrow() {
         Link::Lane(_, node) => node.database(),
         _ => 0,
@@ -334,17 +343,14 @@ fn client(session: &mut Session, subcommand: &[u8], rest: &[&[u8]], out: &mut Ve
                 Protocol::Resp3 => encode::verbatim(out, line.as_bytes()),
             }
         }
-        ("NO-EVICT" | "NO-TOUCH", [switch]) if is_switch(switch) => encode::simple(out, "OK"),
-        ("NO-EVICT" | "NO-TOUCH", [_]) => return Err(ReplyError::syntax()),
+        ("NO-EVICT", [switch]) if is_switch(switch) => encode::simple(out, "OK"),
+        ("NO-EVICT", [_]) => return Err(ReplyError::syntax()),
+        ("TRACKINGINFO", []) => append_tracking_off(out, session.protocol),
         ("GETREDIR", []) => encode::integer(out, -1),
-        ("ID" | "GETNAME" | "SETNAME" | "SETINFO" | "INFO" | "NO-EVICT" | "NO-TOUCH" | "GETREDIR", _) => {
+        ("ID" | "GETNAME" | "SETNAME" | "SETINFO" | "INFO" | "NO-EVICT" | "TRACKINGINFO" | "GETREDIR", _) => {
             return Err(ReplyError::wrong_arity(&format!("client|{subcommand}")));
         }
-        (
-            "LIST" | "KILL" | "PAUSE" | "UNPAUSE" | "REPLY" | "TRACKING" | "TRACKINGINFO" | "CACHING" | "UNBLOCK"
-            | "HELP",
-            _,
-        ) => {
+        ("LIST" | "KILL" | "PAUSE" | "UNPAUSE" | "REPLY" | "TRACKING" | "CACHING" | "UNBLOCK" | "HELP", _) => {
             return Err(ReplyError::new(format!("ERR CLIENT {subcommand} is not supported by fca-proxy yet")));
         }
         _ => {
@@ -352,6 +358,18 @@ fn client(session: &mut Session, subcommand: &[u8], rest: &[&[u8]], out: &mut Ve
         }
     }
     Ok(())
+}
+
+/// CLIENT TRACKINGINFO of a connection that does not track.
+fn append_tracking_off(out: &mut Vec<u8>, protocol: Protocol) {
+    encode::map(out, protocol, 3);
+    encode::bulk(out, b"flags");
+    encode::header(out, if protocol == Protocol::Resp3 { b'~' } else { b'*' }, 1);
+    encode::bulk(out, b"off");
+    encode::bulk(out, b"redirect");
+    encode::integer(out, -1);
+    encode::bulk(out, b"prefixes");
+    encode::header(out, b'*', 0);
 }
 
 /// A number in the one form that Redis takes: no plus sign, no leading zeros.

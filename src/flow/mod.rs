@@ -7,17 +7,22 @@
 //! Guarantees: every slot that is opened is filled exactly once, with a reply, a nil, or an error in Redis's words;
 //! nothing here waits.
 
+mod blocking;
 mod client;
+mod exclusive;
 mod fca;
 mod flush;
 mod forward;
 mod gather;
 mod introspect;
 mod local;
+mod login;
+mod pubsub;
 mod request;
 mod settings;
 mod step;
 mod stream;
+mod tracking;
 mod transaction;
 
 pub use client::Client;
@@ -172,6 +177,14 @@ impl Replies for Core {
         waiter.client.is_receiving()
     }
 
+    fn push(&self, lane: &Rc<Lane<Waiter>>, frame: &[u8]) -> bool {
+        pubsub::on_frame(lane, frame)
+    }
+
+    fn lost(&self, listener: Waiter) {
+        pubsub::on_lost(listener);
+    }
+
     fn turn_ended(&self, _now: Instant) {
         self.flush_dirty();
     }
@@ -179,5 +192,5 @@ impl Replies for Core {
 
 /// The lane that a session's requests go to while it is in no stateful mode.
 fn lane_key(session: &crate::session::Session) -> LaneKey {
-    LaneKey { protocol: session.protocol, database: session.database }
+    LaneKey { protocol: session.protocol, database: session.database, login: session.login.clone() }
 }

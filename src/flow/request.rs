@@ -4,11 +4,13 @@
 //! nothing in between. Looks at a command's name only; the rest of a forwarded request is bytes.
 
 use super::step::{Step, To, Waiter};
-use super::{Client, Link, Settings, fca, forward, lane_key, local, stream, transaction};
-use crate::command::{self, Command, Flags, Kind};
+use super::{
+    Client, Link, Settings, blocking, exclusive, fca, forward, lane_key, local, login, pubsub, stream, transaction,
+};
+use crate::command::{self, Command, Flags, Kind, Local};
 use crate::metrics::{Family, Outcome};
 use crate::resp::{Arguments, Protocol, ReplyError};
-use crate::session::{Ending, Session};
+use crate::session::{Ending, Mode, Session};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -65,9 +67,32 @@ pub fn handle(
     arrived: Instant,
     now: Instant,
 ) -> Handled {
-    let handled = carry_out(client, session, request, arrived, now);
+    let handled = if session.modes.is_plain() {
+        carry_out(client, session, request, arrived, now)
+    } else {
+        carry_out_muted(client, session, request, arrived, now)
+    };
     if client.relink_later.take() {
         relink(client, session);
+    }
+    handled
+}
+
+/// Carries out a request whose reply the client may not want (CLIENT REPLY).
+fn carry_out_muted(
+    client: &Rc<Client>,
+    session: &mut Session,
+    request: Arguments<'_>,
+    arrived: Instant,
+    now: Instant,
+) -> Handled {
+    let skips = session.modes.has(Mode::ReplySkip);
+    session.modes.set(Mode::ReplySkip, false);
+    session.replies.mute(skips || session.modes.has(Mode::ReplyOff));
+    let handled = carry_out(client, session, request, arrived, now);
+    session.replies.mute(session.modes.has(Mode::ReplyOff));
+    if handled == Handled::WaitUntilAnswered {
+        session.modes.set(Mode::ReplySkip, skips);
     }
     handled
 }
@@ -81,10 +106,10 @@ fn carry_out(
     now: Instant,
 ) -> Handled {
     let settings = Rc::clone(&client.core.settings.borrow());
-    move_on(client, session);
+    prepare(client, session);
     let shared = client.link.borrow();
-    mind_exclusive(client, session);
-    let exclusive = exclusive_link(client, &shared);
+    exclusive::mind(client, session);
+    let exclusive = exclusive::link(client, &shared);
     let deadline = arrived + settings.timeout;
     let link = match exclusive.as_ref().unwrap_or(&shared) {
         // It has waited for earlier requests until its time was up.
@@ -94,7 +119,7 @@ fn carry_out(
     let command = command::find(&request[0]);
     let family = command.map_or(Family::Other, |command| command.family);
     let call = Call { client, settings: &settings, link, protocol: session.protocol, now, deadline, family };
-    if !session.transaction.is_queueing() {
+    if session.is_plain() {
         match command {
             Some(command) if command.has_subcommands && is_hazard(&request) => {}
             Some(Command { kind: Kind::Forward, name, flags, .. }) => {
@@ -124,39 +149,18 @@ pub(super) fn looks_up(session: &Session) -> bool {
     !session.lookups.is_empty() && session.replies.in_flight() > 0
 }
 
-/// A shared lane that was retired is left at the first request with nothing in flight there.
+/// What comes before any request: a session that logged in, or whose lane was retired, moves to where it belongs.
 #[inline]
-pub(super) fn move_on(client: &Client, session: &Session) {
+pub(super) fn prepare(client: &Client, session: &mut Session) {
+    if session.login.as_ref().is_some_and(|login| login.unverified_of.is_some()) {
+        login::join_verified(client, session);
+    }
     let is_over = match &*client.link.borrow() {
         Link::Lane(lane, _) => lane.is_retired() && (session.replies.in_flight() == 0 || lane.is_dead()),
         Link::Embedded(_) | Link::Disabled | Link::Unreachable => false,
     };
     if is_over {
         relink(client, session);
-    }
-}
-
-/// A connection of the session's own that is gone takes with it what it watched or queued; one that is no longer needed
-/// is given back before anything else goes there.
-pub(super) fn mind_exclusive(client: &Client, session: &mut Session) {
-    let is_dead = match &*client.exclusive.borrow() {
-        None => return,
-        Some(lane) => lane.is_dead(),
-    };
-    if is_dead {
-        session.transaction.lose();
-    }
-    if session.replies.in_flight() == 0 {
-        client.settle(session);
-    }
-}
-
-/// The connection that a session has for itself: while it has one, everything goes there, so that nothing overtakes.
-fn exclusive_link(client: &Client, shared: &Link) -> Option<Link> {
-    let exclusive = client.exclusive.borrow();
-    match (&*exclusive, shared) {
-        (Some(lane), Link::Lane(_, node)) if !lane.is_dead() => Some(Link::Lane(Rc::clone(lane), Rc::clone(node))),
-        _ => None,
     }
 }
 
@@ -185,6 +189,9 @@ fn handle_special(
         return transaction::queue(call, session, command, request, arguments);
     }
     let Some(command) = command else { return forward::forward(call, session, request) };
+    if session.modes.has(Mode::Subscribed) && call.protocol == Protocol::Resp2 && !is_for_subscribers(command.kind) {
+        return refuse_subscriber(call, session, command, request);
+    }
     match command.kind {
         Kind::Fca(which) => fca::handle(call, session, which, arguments),
         Kind::Local(which) => local::handle(call, session, which, request, arguments),
@@ -192,8 +199,28 @@ fn handle_special(
         Kind::Forward if command.has_subcommands && is_hazard(&request) => not_yet(call, session, command, request),
         Kind::Forward => forward::forward(call, session, request),
         Kind::Blocking if !command::blocks(command, arguments) => forward::forward(call, session, request),
-        Kind::Blocking | Kind::PubSub | Kind::Monitor | Kind::Refused => not_yet(call, session, command, request),
+        Kind::Blocking => blocking::handle(call, session, command, request, arguments),
+        Kind::PubSub => pubsub::handle(call, session, command, request, arguments),
+        Kind::Monitor => pubsub::monitor(call, session, request),
+        Kind::Refused => not_yet(call, session, command, request),
     }
+}
+
+/// What a subscribed connection of RESP2 may ask for (`processCommand` in Redis's `server.c`).
+fn is_for_subscribers(kind: Kind) -> bool {
+    matches!(kind, Kind::PubSub | Kind::Local(Local::Ping | Local::Quit | Local::Reset))
+}
+
+/// Redis says itself why not; its words for a command of ours are the same.
+fn refuse_subscriber(call: &Call<'_>, session: &mut Session, command: &Command, request: Arguments<'_>) -> Handled {
+    if !matches!(command.kind, Kind::Fca(_)) {
+        return forward::forward(call, session, request);
+    }
+    let text = format!(
+        "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
+        command.name.to_ascii_lowercase()
+    );
+    call.reject(session, &ReplyError::new(text))
 }
 
 /// A request of HTTP, line by line: Redis ends the connection without a word (`securityWarningCommand` in `server.c`),

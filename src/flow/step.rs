@@ -3,11 +3,14 @@
 //! Guarantees: [`on_reply`] or [`on_failure`] is called once for each waiter, and each call either fills the place that
 //! the waiter stands for or sends the next command with a waiter for the same place.
 
+use super::blocking::{self, Nothing};
 use super::fca::Lookup;
 use super::flush::Flush;
 use super::gather::Gather;
 use super::introspect::{self, CommandMerge};
-use super::{Client, fca, flush, local, transaction};
+use super::login::{self, Login};
+use super::pubsub::{self, Subscribe};
+use super::{Client, fca, flush, local, tracking, transaction};
 use crate::config::OnUnreachable;
 use crate::metrics::{Family, NamespaceLabel, Outcome};
 use crate::resp::{Protocol, encode};
@@ -57,6 +60,8 @@ pub enum Step {
     Select(u32),
     /// It says that a connection of the session's own has changed its protocol.
     Hello,
+    /// It says whether the upstream takes a session for whom it says to be.
+    Login(Box<Login>),
     /// It is a step of FCA.FLUSH.
     Flush(Box<Flush>),
     /// It is the upstream's INFO, to which the proxy adds its own section.
@@ -71,6 +76,21 @@ pub enum Step {
     Queued,
     /// It is EXEC's reply.
     Exec(Box<Queued>),
+    /// It answers a command that waited in the server.
+    Block(Nothing),
+    /// It is the last confirmation of a subscribing command.
+    Subscribe(Subscribe),
+    /// It answers MONITOR.
+    Monitor,
+    /// It answers CLIENT TRACKING.
+    Tracking {
+        /// Whether that was to switch it on.
+        on: bool,
+        /// The session that the invalidations are to go to.
+        redirect: Option<u64>,
+    },
+    /// It answers CLIENT NO-TOUCH, which was to switch it on or off.
+    NoTouch(bool),
 }
 
 /// Everything that a step needs of the reply it answers.
@@ -96,6 +116,13 @@ impl Turn<'_> {
             To::Part(gather, index) => gather.put(self.client, self.session, index, frame, outcome, self.now),
             To::Nowhere => {}
         }
+    }
+
+    /// Finishes with an error in the server's words.
+    pub(super) fn finish_error(self, words: &str) {
+        let mut frame = Vec::new();
+        encode::error(&mut frame, words);
+        self.finish(&frame, Outcome::Error);
     }
 
     /// Finishes as a command does whose upstream can't be reached.
@@ -160,10 +187,16 @@ pub(super) fn on_reply(lane: &Rc<Lane<Waiter>>, answered: Popped<Waiter>, note: 
         Step::Available => turn.finish(if is_outage(frame) { b":0\r\n" } else { b":1\r\n" }, Outcome::Ok),
         Step::Select(database) => local::on_selected(turn, database, frame),
         Step::Hello => local::on_hello(turn),
+        Step::Login(login) => login::on_reply(turn, *login, frame),
         Step::Flush(flush) => flush::on_reply(turn, flush, lane, frame),
         Step::Info => introspect::on_info(turn, Some(frame)),
         Step::Command(merge) => introspect::on_command(turn, &merge, Some(frame)),
         Step::Enter | Step::Leave | Step::Queued | Step::Exec(_) => transaction::on_reply(turn, step, frame),
+        Step::Block(nothing) => blocking::on_reply(turn, nothing, frame),
+        Step::Subscribe(_) => pubsub::on_subscribed(turn, frame),
+        Step::Monitor => pubsub::on_monitor(turn, frame),
+        Step::Tracking { on, redirect } => tracking::on_tracking(turn, on, redirect, frame),
+        Step::NoTouch(on) => tracking::on_no_touch(turn, on, frame),
     }
 }
 
@@ -178,11 +211,7 @@ pub(super) fn on_failure(waiter: Waiter, deadline: Instant, failure: &Failure, n
     let turn = Turn { client: &client, session, to, family, deadline, now };
     match step {
         Step::Forward => match failure {
-            Failure::LaneRefused(words) => {
-                let mut frame = Vec::new();
-                encode::error(&mut frame, words);
-                turn.finish(&frame, Outcome::Error);
-            }
+            Failure::LaneRefused(words) => turn.finish_error(words),
             _ => turn.finish_unreachable(),
         },
         Step::Swallow => {}
@@ -192,9 +221,16 @@ pub(super) fn on_failure(waiter: Waiter, deadline: Instant, failure: &Failure, n
         Step::Available => turn.finish(b":0\r\n", Outcome::Ok),
         Step::Select(database) => local::on_select_failed(turn, database, failure),
         Step::Hello => local::on_hello(turn),
+        Step::Login(login) => login::on_failure(turn, *login, failure),
         Step::Flush(_) => turn.finish_nil(Outcome::Unreachable),
         Step::Info => introspect::on_info(turn, None),
         Step::Command(merge) => introspect::on_command(turn, &merge, None),
-        Step::Enter | Step::Leave | Step::Queued | Step::Exec(_) => transaction::on_failure(turn, &step),
+        Step::Enter | Step::Leave | Step::Queued | Step::Exec(_) => transaction::on_failure(turn, &step, failure),
+        Step::Block(nothing) => blocking::on_failure(turn, nothing, failure),
+        Step::Subscribe(_) | Step::Monitor | Step::Tracking { .. } => pubsub::on_failure(turn, failure),
+        Step::NoTouch(_) => {
+            turn.client.tainted.set(true);
+            turn.finish_unreachable();
+        }
     }
 }

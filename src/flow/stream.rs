@@ -11,13 +11,13 @@
 //!   reply     lane's task ──takes_parts / part / last_part──▶ reply queue       full client: the lane is not read
 //! ```
 
-use super::request::{Call, Handled, is_hazard, is_http, mind_exclusive, move_on};
+use super::request::{Call, Handled, is_hazard, is_http, prepare};
 use super::step::{Step, To, Waiter, took, unreachable_frame};
-use super::{Client, Link, forward, lane_key, transaction};
+use super::{Client, Link, exclusive, forward, lane_key, transaction};
 use crate::command::{self, Command, Fca, Flags, Kind};
 use crate::metrics::{Family, Limit, Outcome};
 use crate::resp::{Arguments, ReplyError, encode};
-use crate::session::{Session, Shape, Slot};
+use crate::session::{Mode, Session, Shape, Slot};
 use crate::upstream::{Lane, Popped, Room, STREAM_BUFFER_BYTES};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -85,7 +85,7 @@ pub fn begin(
     let command = command::find(begun.at(0).unwrap_or_default());
     let family = command.map_or(Family::Other, |command| command.family);
     let nowhere = |answer| Begun::Upload(Upload(Target::Nowhere { answer, family }));
-    move_on(client, session);
+    prepare(client, session);
     if matches!(&*client.link.borrow(), Link::Embedded(_)) {
         return Begun::Held;
     }
@@ -100,13 +100,15 @@ pub fn begin(
             return Begun::Held;
         }
         None if begun.at(0).is_some_and(is_http) => return Begun::Held,
+        // Who has no use for one reply can hold its request.
+        _ if session.modes.has(Mode::ReplySkip) => return Begun::Held,
         Some(_) | None => {}
     }
     if session.replies.in_flight() > 0 {
         return Begun::WaitUntilAnswered;
     }
     let deadline = arrived + settings.timeout;
-    mind_exclusive(client, session);
+    exclusive::mind(client, session);
     session.last_command = command.map_or("NULL", |command| command.name);
     let link = client.link.borrow();
     let Link::Lane(_, node) = &*link else { return nowhere(Answer::Unreachable) };

@@ -4,16 +4,17 @@
 //! flight); a connection goes back to the pool clean, whatever the client did; without an upstream a transaction can
 //! be begun and queued, and EXEC answers nil, which says what is true: it was not executed.
 
+use super::exclusive::{self, Taken};
 use super::forward;
-use super::request::{Call, Handled, is_hazard, looks_up, relink};
+use super::request::{Call, Handled, is_hazard, relink};
 use super::step::{Step, To, Turn, Waiter, unreachable_frame};
-use super::{Client, Link, fca, lane_key, local};
+use super::{Client, Link, fca, local};
 use crate::command::{Command, Kind, Local, Transaction as Which};
 use crate::config::OnUnreachable;
 use crate::metrics::{Family, Outcome};
 use crate::resp::{Arguments, Protocol, ReplyError, elements, encode};
 use crate::session::{Queued, Session, Shape, Transaction};
-use crate::upstream::Lane;
+use crate::upstream::{Failure, Lane};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -48,23 +49,11 @@ pub(super) fn handle(
 }
 
 fn enter(call: &Call<'_>, session: &mut Session, which: Which, request: Arguments<'_>) -> Handled {
-    if looks_up(session) {
-        return Handled::WaitUntilAnswered;
-    }
-    let in_flight = session.replies.in_flight() > 0;
-    let mut exclusive = call.client.exclusive.borrow_mut();
-    if exclusive.as_ref().is_none_or(|lane| lane.is_dead()) {
-        if in_flight {
-            return Handled::WaitUntilAnswered;
-        }
-        if let Link::Lane(_, node) = call.link
-            && !session.transaction.is_lost()
-        {
-            *exclusive = Some(node.exclusive_lane(lane_key(session)));
-            call.client.tainted.set(false);
-        }
-    }
-    let lane = exclusive.as_ref().filter(|lane| lane.accepts().is_ok());
+    let lane = match exclusive::take(call, session) {
+        Taken::Lane(lane) => Some(lane),
+        Taken::WaitUntilAnswered => return Handled::WaitUntilAnswered,
+        Taken::Unreachable => None,
+    };
     if lane.is_none() && call.settings.on_unreachable == OnUnreachable::Error {
         return forward::unreachable(call, session);
     }
@@ -73,7 +62,7 @@ fn enter(call: &Call<'_>, session: &mut Session, which: Which, request: Argument
         _ => session.transaction.watch(),
     }
     match lane {
-        Some(lane) if !session.transaction.is_lost() => forward::send(call, session, lane, request, Step::Enter),
+        Some(lane) if !session.transaction.is_lost() => forward::send(call, session, &lane, request, Step::Enter),
         _ => {
             lose(call.client, session);
             call.say(session, Outcome::Unreachable, |out| encode::simple(out, "OK"))
@@ -122,11 +111,12 @@ pub(super) fn queue(
             let text = format!("ERR {} is not supported by fca-proxy yet", command.name);
             call.reject(session, &ReplyError::new(text))
         }
-        Some((command, Kind::PubSub | Kind::Monitor | Kind::Refused)) => {
-            let text = format!("ERR {} is not supported by fca-proxy yet", command.name);
+        // Their confirmations would stand in EXEC's reply, or behind it, as many as there are names.
+        Some((command, Kind::PubSub | Kind::Refused)) => {
+            let text = format!("ERR {} inside MULTI is not supported by fca-proxy", command.name);
             call.reject(session, &ReplyError::new(text))
         }
-        Some((_, Kind::Forward | Kind::Blocking)) | None => queue_one(call, session, request),
+        Some((_, Kind::Forward | Kind::Blocking | Kind::Monitor)) | None => queue_one(call, session, request),
     }
 }
 
@@ -277,7 +267,10 @@ pub(super) fn abandon(client: &Rc<Client>, session: &mut Session, now: Instant) 
 /// The upstream answered a command of a transaction.
 pub(super) fn on_reply(turn: Turn<'_>, step: Step, frame: &[u8]) {
     if forward::says_outage(frame) {
-        return on_failure(turn, &step);
+        return on_failure(turn, &step, &Failure::Unsent);
+    }
+    if matches!(step, Step::Enter) && frame[0] == b'-' {
+        on_refused(turn.client, turn.session, frame);
     }
     let outcome = if frame[0] == b'-' { Outcome::Error } else { Outcome::Ok };
     match step {
@@ -293,6 +286,21 @@ pub(super) fn on_reply(turn: Turn<'_>, step: Step, frame: &[u8]) {
             }
         }
         _ => turn.finish(frame, outcome),
+    }
+}
+
+/// The server refuses MULTI or WATCH to this user, or to one that has not logged in. Where more was sent already that
+/// may have been let in, the session goes on as it believes to be.
+fn on_refused(client: &Client, session: &mut Session, frame: &[u8]) {
+    if session.replies.in_flight() > 1 {
+        return;
+    }
+    if frame.starts_with(b"-NOAUTH ") {
+        session.transaction = Transaction::None;
+    } else if session.transaction.is_queueing() {
+        // Keys may be watched there from before.
+        client.tainted.set(true);
+        session.transaction = Transaction::None;
     }
 }
 
@@ -312,7 +320,15 @@ fn take_selected(client: &Client, session: &mut Session, queued: &Queued, frame:
 }
 
 /// The upstream did not answer a command of a transaction.
-pub(super) fn on_failure(turn: Turn<'_>, step: &Step) {
+pub(super) fn on_failure(turn: Turn<'_>, step: &Step, failure: &Failure) {
+    if let Failure::LaneRefused(words) = failure {
+        match step {
+            // Nothing was sent behind it, so that nothing has begun.
+            Step::Enter if turn.session.replies.in_flight() == 1 => turn.session.transaction = Transaction::None,
+            _ => lose(turn.client, turn.session),
+        }
+        return turn.finish_error(words);
+    }
     let frame: &[u8] = match step {
         Step::Exec(_) => encode::nil_array_frame(turn.session.protocol),
         Step::Leave => b"+OK\r\n",

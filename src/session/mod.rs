@@ -4,15 +4,19 @@
 //! the [`ReplyQueue`] that keeps its replies in order. The bytes are moved by the worker, requests are carried out by
 //! the flow.
 
+mod modes;
 mod replies;
 mod transaction;
 
+pub use modes::{Mode, Modes, Subscription, Subscriptions};
 pub use replies::{ReplyQueue, Slot};
 pub use transaction::{Queued, Shape, Transaction};
 
+use crate::config::Credentials;
 use crate::resp::Protocol;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::time::Instant;
 
 /// What one client's connection is.
@@ -30,12 +34,18 @@ pub struct Session {
     pub protocol: Protocol,
     /// The database it selected.
     pub database: u32,
+    /// Whom it has logged in as; none is whom the configuration names, if anybody.
+    pub login: Option<Rc<Credentials>>,
     /// What it said of itself with CLIENT SETNAME and SETINFO.
     pub identity: Identity,
     /// Its replies, in order.
     pub replies: ReplyQueue,
     /// The transaction it is in.
     pub transaction: Transaction,
+    /// The stateful modes it is in.
+    pub modes: Modes,
+    /// The place of the reply to the blocking command that it waits in.
+    pub blocked: Option<Slot>,
     /// FCA.GETs that may still ask for a second spelling, as hashes of their entries, oldest first. A later write to
     /// one of these entries waits for them: else it would overtake the second question.
     pub lookups: VecDeque<u64>,
@@ -83,9 +93,12 @@ impl Session {
             connected_at: now,
             protocol: Protocol::Resp2,
             database,
+            login: None,
             identity: Identity::default(),
             replies: ReplyQueue::default(),
             transaction: Transaction::None,
+            modes: Modes::default(),
+            blocked: None,
             lookups: VecDeque::new(),
             gate: None,
             timed_out: false,
@@ -103,6 +116,12 @@ impl Session {
             && self.replies.bytes() < output_bytes_pause
     }
 
+    /// Whether it is in no mode and no transaction: its requests may go over a connection that others share.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        self.modes.is_plain() && !self.transaction.is_queueing()
+    }
+
     /// Whether everything that was asked for is answered and written, and nothing more will be.
     pub fn has_ended(&self) -> bool {
         self.ending != Ending::No && self.replies.in_flight() == 0 && self.replies.unsent().is_empty()
@@ -114,6 +133,7 @@ impl Session {
         self.replies.fill(slot, frame);
         if self.gate == Some(slot) {
             self.gate = None;
+            self.blocked = None;
         }
     }
 }

@@ -20,13 +20,26 @@ pub struct Slot(u64);
 pub struct ReplyQueue {
     /// Number of the oldest open slot.
     first: u64,
-    /// Open slots: `Some` is a reply that waits for an older one.
-    open: VecDeque<Option<Box<[u8]>>>,
+    /// Open slots, oldest first.
+    open: VecDeque<Open>,
+    /// Whether the slots that are opened now get no bytes.
+    muted: bool,
     /// Bytes of replies that wait for an older one.
     parked_bytes: usize,
     /// Replies to write, from `start` on.
     output: Vec<u8>,
     start: usize,
+}
+
+/// An open slot.
+#[derive(Debug)]
+enum Open {
+    /// Its reply is to come.
+    Waiting,
+    /// Its reply is to come, and the client does not want it.
+    Muted,
+    /// Its reply waits for an older one.
+    Parked(Box<[u8]>),
 }
 
 /// How many slots are kept allocated while none is open.
@@ -36,23 +49,32 @@ impl ReplyQueue {
     /// The place for the reply to the next request.
     #[inline]
     pub fn open(&mut self) -> Slot {
-        self.open.push_back(None);
+        self.open.push_back(if self.muted { Open::Muted } else { Open::Waiting });
         Slot(self.first + self.open.len() as u64 - 1)
     }
 
     /// Puts a reply into its place. A slot that was filled before keeps what it has.
     #[inline]
     pub fn fill(&mut self, slot: Slot, frame: &[u8]) {
-        if slot.0 == self.first && !self.open.is_empty() {
-            self.output.extend_from_slice(frame);
-            self.open.pop_front();
+        if slot.0 == self.first
+            && let Some(open) = self.open.pop_front()
+        {
+            if !matches!(open, Open::Muted) {
+                self.output.extend_from_slice(frame);
+            }
             self.first += 1;
             self.unpark();
         } else if let Some(index) = slot.0.checked_sub(self.first)
-            && let Some(waiting @ None) = usize::try_from(index).ok().and_then(|index| self.open.get_mut(index))
+            && let Some(open) = usize::try_from(index).ok().and_then(|index| self.open.get_mut(index))
         {
-            self.parked_bytes += frame.len();
-            *waiting = Some(frame.into());
+            match open {
+                Open::Waiting => {
+                    self.parked_bytes += frame.len();
+                    *open = Open::Parked(frame.into());
+                }
+                Open::Muted => *open = Open::Parked(Box::default()),
+                Open::Parked(_) => {}
+            }
         }
     }
 
@@ -64,11 +86,15 @@ impl ReplyQueue {
     /// Whether this slot's reply has not come.
     pub fn is_due(&self, slot: Slot) -> bool {
         let index = slot.0.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
-        index.and_then(|index| self.open.get(index)).is_some_and(Option::is_none)
+        let open = index.and_then(|index| self.open.get(index));
+        open.is_some_and(|open| !matches!(open, Open::Parked(_)))
     }
 
     /// A piece of the first slot's reply, more of which is to come; [`Self::fill`] gives the last.
     pub fn append_to_first(&mut self, piece: &[u8]) {
+        if matches!(self.open.front(), Some(Open::Muted)) {
+            return;
+        }
         if self.start == self.output.len() {
             self.output.clear();
             self.start = 0;
@@ -76,27 +102,42 @@ impl ReplyQueue {
         self.output.extend_from_slice(piece);
     }
 
+    /// Whether the client wants no replies to the requests that come now (CLIENT REPLY).
+    pub fn mute(&mut self, muted: bool) {
+        self.muted = muted;
+    }
+
+    /// Puts in what is no reply to any request: between the replies that are there and those to come.
+    pub fn push(&mut self, frame: &[u8]) {
+        self.output.extend_from_slice(frame);
+    }
+
     /// Answers the next request at once: `write` appends its reply.
     #[inline]
     pub fn say(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        if self.open.is_empty() {
+        if self.open.is_empty() && !self.muted {
             write(&mut self.output);
             self.first += 1;
+            return;
+        }
+        let mut frame = Vec::new();
+        write(&mut frame);
+        if self.muted {
+            frame.clear();
+        }
+        if self.open.is_empty() {
+            self.first += 1;
         } else {
-            let mut frame = Vec::new();
-            write(&mut frame);
             self.parked_bytes += frame.len();
-            self.open.push_back(Some(frame.into_boxed_slice()));
+            self.open.push_back(Open::Parked(frame.into_boxed_slice()));
         }
     }
 
     fn unpark(&mut self) {
-        while let Some(Some(_)) = self.open.front() {
-            if let Some(Some(frame)) = self.open.pop_front() {
-                self.first += 1;
-                self.parked_bytes -= frame.len();
-                self.output.extend_from_slice(&frame);
-            }
+        while let Some(Open::Parked(frame)) = self.open.pop_front_if(|open| matches!(open, Open::Parked(_))) {
+            self.first += 1;
+            self.parked_bytes -= frame.len();
+            self.output.extend_from_slice(&frame);
         }
         if self.open.is_empty() && self.open.capacity() > SLOTS_KEPT {
             self.open = VecDeque::new();
@@ -192,6 +233,25 @@ mod tests {
             prop_assert_eq!(written, expected);
             prop_assert_eq!(queue.bytes(), 0);
         }
+    }
+
+    #[test]
+    fn muted_requests_take_their_turn_without_a_word() {
+        let mut queue = ReplyQueue::default();
+        let first = queue.open();
+        queue.mute(true);
+        queue.say(|out| out.extend_from_slice(b"+unsaid\r\n"));
+        let second = queue.open();
+        queue.mute(false);
+        let third = queue.open();
+        queue.fill(second, b"+muted\r\n");
+        queue.fill(third, b"+3\r\n");
+        queue.push(b">1\r\n:0\r\n");
+        queue.fill(first, b"+1\r\n");
+        queue.mute(true);
+        queue.say(|out| out.extend_from_slice(b"+unsaid\r\n"));
+        assert_eq!(queue.unsent().escape_ascii().to_string(), b">1\r\n:0\r\n+1\r\n+3\r\n".escape_ascii().to_string());
+        assert_eq!((queue.in_flight(), queue.bytes()), (0, queue.unsent().len()));
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Making a connection and shaking hands: TCP or a unix socket, AUTH, HELLO, SELECT, PING.
 //!
 //! Guarantees: what comes back is a connection on which the upstream has answered a PING in the asked-for protocol and
-//! database, so a server that only accepts, is loading, or wants a password is found out here. The caller bounds the
-//! time. Sends nothing that a Redis older than 6 does not survive: an unknown HELLO is tolerated for RESP2.
+//! database, so a server that only accepts, is loading, or does not take a password is found out here; only one that
+//! asks for a password where none is known may leave it at saying so. The caller bounds the time. Sends nothing that a Redis older than 6 does not survive: an unknown HELLO is tolerated for RESP2.
 
 use super::lane::LaneKey;
 use super::tls::Tls;
+use crate::config::Credentials;
 use crate::resp::{BadReply, Protocol, ReplyScanner, elements, encode, payload};
 use std::fmt;
 use std::io;
@@ -48,13 +49,6 @@ impl fmt::Display for Host<'_> {
 /// The bytes to and from an upstream.
 pub(super) type Stream = Either<TcpStream, Either<UnixStream, Box<TlsStream<TcpStream>>>>;
 
-/// What to say when a connection was made.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Credentials {
-    pub(super) username: Option<String>,
-    pub(super) password: Option<Vec<u8>>,
-}
-
 /// What the upstream told of itself in its HELLO.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerFacts {
@@ -62,6 +56,8 @@ pub struct ServerFacts {
     pub version: Option<String>,
     /// Whether it speaks RESP3 (Redis 6 and later).
     pub speaks_resp3: bool,
+    /// Whether it asks for a password that was not given to it: it serves those who log in.
+    pub wants_login: bool,
 }
 
 /// Why a connection could not be made.
@@ -77,8 +73,10 @@ pub enum ConnectError {
     NotRedis(BadReply),
     /// The server is there and won't serve us: its words (a wrong password, LOADING, …).
     Refused(String),
-    /// The server serves others but not this lane: no such database, or no RESP3. Its words.
+    /// The server serves others but not this lane: no such database, no RESP3, a wrong password. Its words.
     LaneRefused(String),
+    /// The server serves those who log in, and this lane does not. Its words.
+    LoginWanted(String),
 }
 
 impl fmt::Display for ConnectError {
@@ -88,7 +86,9 @@ impl fmt::Display for ConnectError {
             Self::TimedOut => f.write_str("no answer within upstream.connect_timeout"),
             Self::TooMany => f.write_str("upstream.connections_max connections are open"),
             Self::NotRedis(error) => write!(f, "what listens there does not speak RESP: {error}"),
-            Self::Refused(words) | Self::LaneRefused(words) => write!(f, "the server says: {words}"),
+            Self::Refused(words) | Self::LaneRefused(words) | Self::LoginWanted(words) => {
+                write!(f, "the server says: {words}")
+            }
         }
     }
 }
@@ -102,8 +102,8 @@ impl From<io::Error> for ConnectError {
 /// Connects and shakes hands.
 pub(super) async fn connect(
     address: &Address,
-    credentials: &Credentials,
-    key: LaneKey,
+    credentials: Option<&Credentials>,
+    key: &LaneKey,
 ) -> Result<(Stream, ServerFacts), ConnectError> {
     let mut stream = match address {
         Address::Tcp(host, port) => Either::Left(connect_tcp(host, *port).await?),
@@ -125,8 +125,8 @@ async fn connect_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
 
 async fn shake_hands(
     stream: &mut Stream,
-    credentials: &Credentials,
-    key: LaneKey,
+    credentials: Option<&Credentials>,
+    key: &LaneKey,
 ) -> Result<ServerFacts, ConnectError> {
     let database = key.database.to_string();
     let version = match key.protocol {
@@ -134,11 +134,8 @@ async fn shake_hands(
         Protocol::Resp3 => b"3",
     };
     let mut hello = Vec::new();
-    if let Some(password) = &credentials.password {
-        match &credentials.username {
-            Some(username) => encode::command(&mut hello, &[b"AUTH", username.as_bytes(), password]),
-            None => encode::command(&mut hello, &[b"AUTH", password]),
-        }
+    if let Some(credentials) = credentials {
+        encode::command(&mut hello, &credentials.auth());
     }
     encode::command(&mut hello, &[b"HELLO", version]);
     // Not for the database that every connection starts in: an ACL user may lack the permission.
@@ -150,26 +147,47 @@ async fn shake_hands(
     stream.flush().await?;
 
     let mut replies = Replies::new(stream);
-    if credentials.password.is_some() {
-        refused(&replies.next().await?)?;
+    if credentials.is_some()
+        && let Some(words) = error_words(&replies.next().await?)
+    {
+        return Err(refusal(words, key));
     }
-    let facts = server_facts(&replies.next().await?, key.protocol)?;
+    let mut facts = server_facts(&replies.next().await?, key, credentials)?;
     if key.database != 0
         && let Some(words) = error_words(&replies.next().await?)
     {
-        // `ERR DB index is out of range` is about the lane; NOAUTH, LOADING and the like are about the server.
-        let lane = words.starts_with("ERR ");
-        return Err(if lane { ConnectError::LaneRefused(words) } else { ConnectError::Refused(words) });
+        return Err(match () {
+            // Not to be kept for later: should the server give up asking, its database would be another.
+            () if credentials.is_none() && wants_login(&words) => ConnectError::LoginWanted(words),
+            // A database that is not there, or that this user may not select, is about the lane.
+            () if words.starts_with("ERR ") || words.starts_with("NOPERM") => ConnectError::LaneRefused(words),
+            () => refusal(words, key),
+        });
     }
     match error_words(&replies.next().await?) {
+        Some(words) if credentials.is_none() && wants_login(&words) => {
+            facts.wants_login = true;
+            Ok(facts)
+        }
         // A user that may not PING has been answered all the same.
-        Some(words) if !words.starts_with("NOPERM") => Err(ConnectError::Refused(words)),
+        Some(words) if !words.starts_with("NOPERM") => Err(refusal(words, key)),
         _ => Ok(facts),
     }
 }
 
-fn refused(reply: &[u8]) -> Result<(), ConnectError> {
-    error_words(reply).map_or(Ok(()), |words| Err(ConnectError::Refused(words)))
+/// A refusal is about the login where a client has chosen it, unless the server says that it serves nobody.
+fn refusal(words: String, key: &LaneKey) -> ConnectError {
+    const ABOUT_THE_SERVER: &[&str] = &["LOADING", "MASTERDOWN", "CLUSTERDOWN", "ERR max number of clients"];
+    if key.login.is_some() && !ABOUT_THE_SERVER.iter().any(|start| words.starts_with(start)) {
+        ConnectError::LaneRefused(words)
+    } else {
+        ConnectError::Refused(words)
+    }
+}
+
+/// Whether a server asks for a password.
+fn wants_login(words: &str) -> bool {
+    words.starts_with("NOAUTH")
 }
 
 fn error_words(reply: &[u8]) -> Option<String> {
@@ -179,23 +197,28 @@ fn error_words(reply: &[u8]) -> Option<String> {
     Some(words.chars().filter(|c| !c.is_control()).collect())
 }
 
-/// How many bytes of a server's error are kept for the log.
-const ERROR_WORDS_MAX: usize = 200;
+/// How many bytes of a server's error are kept, for the log and for the client: what Redis says to a HELLO without a
+/// login takes 213.
+const ERROR_WORDS_MAX: usize = 256;
 
 /// Reads the reply to HELLO: a map in RESP3, a flat array in RESP2, an error from a server older than 6.
-fn server_facts(reply: &[u8], protocol: Protocol) -> Result<ServerFacts, ConnectError> {
-    match (error_words(reply), protocol) {
-        (Some(words), _) if words.starts_with("NOAUTH") => {
-            Err(ConnectError::Refused(format!("{words} (set upstream.password_file or FCA_PROXY_UPSTREAM_PASSWORD)")))
+fn server_facts(reply: &[u8], key: &LaneKey, credentials: Option<&Credentials>) -> Result<ServerFacts, ConnectError> {
+    match (error_words(reply), key.protocol) {
+        // RESP2 is what every connection begins with.
+        (Some(words), Protocol::Resp2) if credentials.is_none() && wants_login(&words) => {
+            Ok(ServerFacts { version: None, speaks_resp3: true, wants_login: true })
         }
-        (Some(words), _) if !is_unknown(&words) => Err(ConnectError::Refused(words)),
+        (Some(words), Protocol::Resp3) if credentials.is_none() && wants_login(&words) => {
+            Err(ConnectError::LoginWanted(words))
+        }
+        (Some(words), _) if !is_unknown(&words) => Err(refusal(words, key)),
         (Some(words), Protocol::Resp3) => Err(ConnectError::LaneRefused(words)),
         (Some(_), Protocol::Resp2) => Ok(ServerFacts::default()),
         (None, _) => {
             let pairs = elements(reply).unwrap_or_default();
             let version = pairs.chunks_exact(2).find(|pair| payload(pair[0]) == Some(b"version"));
             let version = version.and_then(|pair| payload(pair[1])).map(|v| String::from_utf8_lossy(v).into_owned());
-            Ok(ServerFacts { version, speaks_resp3: true })
+            Ok(ServerFacts { version, speaks_resp3: true, wants_login: false })
         }
     }
 }

@@ -5,18 +5,22 @@
 //! across a call to a stranger. Leaves reading, writing and connecting to `task.rs`.
 
 use super::pipeline::Pipeline;
+use crate::config::Credentials;
 use crate::resp::Protocol;
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 /// What must be alike for two sessions to share a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LaneKey {
     /// The version of the protocol in which replies come.
     pub protocol: Protocol,
     /// The selected database.
     pub database: u32,
+    /// Whom the server takes it for; none is whom the configuration names, if anybody.
+    pub login: Option<Rc<Credentials>>,
 }
 
 /// Whose a lane is.
@@ -71,6 +75,11 @@ pub struct Lane<W> {
     queue_bytes_max: usize,
     state: Cell<LaneState>,
     pub(super) queue: RefCell<Queue<W>>,
+    /// Whether an exclusive lane waits in the pool for its next session.
+    pooled: Cell<bool>,
+    /// Who hears what the server says unasked on an exclusive lane.
+    listener: RefCell<Option<W>>,
+    has_listener: Cell<bool>,
     /// The lane's task, woken when there is something to write.
     task: RefCell<Option<Waker>>,
     /// Whether the task was woken since its last turn.
@@ -79,6 +88,8 @@ pub struct Lane<W> {
     retired: Cell<bool>,
     /// Whether nothing is read at present, since the client that a reply is passed on to takes no more.
     pub(super) paused: Cell<bool>,
+    /// Who sends a large request, waiting until there is room for more of it.
+    sender: RefCell<Option<Waker>>,
 }
 
 /// What a lane has to send and to hear.
@@ -92,8 +103,6 @@ pub(super) struct Queue<W> {
     pub(super) sent: u64,
     /// Whether the youngest request is one that is sent while it arrives.
     pub(super) upload: Upload,
-    /// Who sends it, waiting until there is room for more of it.
-    sender: Option<Waker>,
 }
 
 /// Whether the youngest request of a lane is sent while it arrives.
@@ -117,43 +126,26 @@ impl<W> Queue<W> {
     pub(super) fn waits_for_client(&self) -> bool {
         self.upload == Upload::Open && self.unsent() == 0 && self.pipeline.len() == 1
     }
-
-    /// Lets the sender of a large request go on.
-    pub(super) fn wake_sender(&mut self) {
-        if let Some(sender) = self.sender.take() {
-            sender.wake();
-        }
-    }
-
-    /// Forgets what was to be sent.
-    pub(super) fn clear(&mut self) {
-        self.out = Vec::new();
-        (self.start, self.sent, self.upload) = (0, 0, Upload::No);
-        self.wake_sender();
-    }
 }
 
 impl<W> Lane<W> {
     /// A lane without a connection.
     pub(super) fn new(key: LaneKey, tenure: Tenure, queue_bytes_max: usize) -> Self {
-        let queue = Queue {
-            pipeline: Pipeline::default(),
-            out: Vec::new(),
-            start: 0,
-            sent: 0,
-            upload: Upload::No,
-            sender: None,
-        };
+        let queue = Queue { pipeline: Pipeline::default(), out: Vec::new(), start: 0, sent: 0, upload: Upload::No };
         Self {
             key,
             tenure,
             queue_bytes_max,
             state: Cell::new(LaneState::Connecting),
             queue: RefCell::new(queue),
+            pooled: Cell::new(false),
+            listener: RefCell::new(None),
+            has_listener: Cell::new(false),
             task: RefCell::new(None),
             woken: Cell::new(false),
             retired: Cell::new(false),
             paused: Cell::new(false),
+            sender: RefCell::new(None),
         }
     }
 
@@ -219,12 +211,19 @@ impl<W> Lane<W> {
 
     /// Ready when there is room for more of the request that was begun, or none will be needed.
     pub fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let queue = &mut *self.queue.borrow_mut();
-        if self.is_dead() || queue.unsent() < STREAM_BUFFER_BYTES {
+        if self.is_dead() || self.queue.borrow().unsent() < STREAM_BUFFER_BYTES {
             return Poll::Ready(());
         }
-        queue.sender = Some(cx.waker().clone());
+        *self.sender.borrow_mut() = Some(cx.waker().clone());
         Poll::Pending
+    }
+
+    /// Lets the sender of a large request go on.
+    pub(super) fn wake_sender(&self) {
+        let sender = self.sender.borrow_mut().take();
+        if let Some(sender) = sender {
+            sender.wake();
+        }
     }
 
     /// Goes on with a reply that its client had no room for.
@@ -254,6 +253,25 @@ impl<W> Lane<W> {
         self.state.get() == LaneState::Dead
     }
 
+    /// From now on this is who hears what the server says unasked; nobody for `None`. Returned is who it was before.
+    pub fn listen(&self, listener: Option<W>) -> Option<W> {
+        self.has_listener.set(listener.is_some());
+        self.listener.replace(listener)
+    }
+
+    /// Whether somebody hears what the server says unasked.
+    #[inline]
+    pub(super) fn has_listener(&self) -> bool {
+        self.has_listener.get()
+    }
+
+    /// What `read` makes of the listener and of the waiter of the oldest request, as far as they are there.
+    pub fn with_listener<T>(&self, read: impl FnOnce(&W, Option<&mut W>) -> T) -> Option<T> {
+        let listener = self.listener.borrow();
+        let queue = &mut *self.queue.borrow_mut();
+        listener.as_ref().map(|listener| read(listener, queue.pipeline.front_mut()))
+    }
+
     /// How many replies are still to come.
     pub fn in_flight(&self) -> usize {
         self.queue.borrow().pipeline.len()
@@ -262,7 +280,7 @@ impl<W> Lane<W> {
     /// Ends an exclusive lane: its connection is closed, its requests are told.
     pub fn end(&self) {
         self.state.set(LaneState::Dead);
-        self.queue.borrow_mut().wake_sender();
+        self.wake_sender();
         self.wake();
     }
 
@@ -274,6 +292,19 @@ impl<W> Lane<W> {
         if self.state.get() != LaneState::Dead {
             self.state.set(state);
         }
+    }
+
+    /// The lane goes into the pool, or out of it.
+    pub(super) fn set_pooled(&self, pooled: bool) {
+        self.pooled.set(pooled);
+        if pooled {
+            // Its task sets the time at which it has been there for too long.
+            self.wake();
+        }
+    }
+
+    pub(super) fn is_pooled(&self) -> bool {
+        self.pooled.get()
     }
 
     pub(super) fn has_requests(&self) -> bool {

@@ -69,6 +69,12 @@ pub trait Replies: 'static {
     /// not touch any lane.
     fn is_held_up_by_itself(&self, waiter: &Self::Waiter) -> bool;
 
+    /// A frame came on a lane that has a listener. True when it is no reply, and done with.
+    fn push(&self, lane: &Rc<Lane<Self::Waiter>>, frame: &[u8]) -> bool;
+
+    /// An exclusive lane has lost its connection; this was its listener.
+    fn lost(&self, listener: Self::Waiter);
+
     /// All that one turn of a lane brought was handed over: what it filled can be written.
     fn turn_ended(&self, now: Instant);
 }

@@ -6,10 +6,11 @@
 //! upstream went or came back.
 
 use super::breaker::{Backoff, Breaker};
-use super::connect::{Address, ConnectError, Credentials, ServerFacts, Stream, connect};
+use super::connect::{Address, ConnectError, ServerFacts, Stream, connect};
 use super::lane::{Lane, LaneKey, LaneState, Tenure};
 use super::{Replies, task};
 use crate::clock;
+use crate::config::Credentials;
 use crate::metrics::{Counter, Gauge, Limit, Recorder};
 use std::cell::RefCell;
 use std::hash::{BuildHasher, RandomState};
@@ -25,10 +26,8 @@ use tokio::time::{sleep, sleep_until, timeout};
 pub struct NodeOptions {
     /// Where it listens.
     pub address: Address,
-    /// The ACL user to log in as; none means the default user.
-    pub username: Option<String>,
-    /// Its password; none means no AUTH.
-    pub password: Option<Vec<u8>>,
+    /// Whom sessions are that did not log in; none means no AUTH.
+    pub credentials: Option<Credentials>,
     /// The database of sessions that did not SELECT one.
     pub database: u32,
     /// What a step of a large reply may take: the budget of a request.
@@ -47,8 +46,9 @@ pub struct NodeOptions {
     pub connections_max: usize,
 }
 
-/// How many idle exclusive lanes a worker keeps for the next transaction.
-const IDLE_EXCLUSIVE_MAX: usize = 16;
+/// How many idle exclusive lanes a worker keeps for the next sessions in a stateful mode; one that nobody takes for a
+/// while ends by itself. Enough for every connection that `upstream.connections_max` allows by default.
+const IDLE_EXCLUSIVE_MAX: usize = 512;
 
 /// How many shared lanes a worker keeps at most: two protocols times the databases that clients select.
 const SHARED_MAX: usize = 64;
@@ -66,6 +66,8 @@ pub struct NodeStatus {
     connections: AtomicUsize,
     workers_without: AtomicUsize,
     connected_once: AtomicBool,
+    /// Whether it asks for a password that the configuration does not name.
+    wants_login: AtomicBool,
 }
 
 /// Whether the upstream is there, as all workers together see it.
@@ -87,6 +89,7 @@ impl NodeStatus {
             connections: AtomicUsize::new(0),
             workers_without: AtomicUsize::new(0),
             connected_once: AtomicBool::new(false),
+            wants_login: AtomicBool::new(false),
         })
     }
 
@@ -118,6 +121,17 @@ impl NodeStatus {
         }
     }
 
+    /// A connection without a login was made.
+    fn connected_without_login(&self, wants_login: bool) {
+        if !self.wants_login.swap(wants_login, Ordering::Relaxed) && wants_login {
+            tracing::warn!(
+                upstream = %self.name,
+                "the upstream asks for a password: clients have to authenticate, or set upstream.password_file or \
+                 FCA_PROXY_UPSTREAM_PASSWORD"
+            );
+        }
+    }
+
     fn connected(&self) {
         if !self.connected_once.swap(true, Ordering::Relaxed) {
             tracing::info!(upstream = %self.name, "upstream is reachable");
@@ -128,7 +142,6 @@ impl NodeStatus {
 /// One upstream of one worker.
 pub struct Node<R: Replies> {
     pub(super) options: NodeOptions,
-    credentials: Credentials,
     status: Arc<NodeStatus>,
     pub(super) replies: Rc<R>,
     pub(super) recorder: Arc<Recorder>,
@@ -143,11 +156,9 @@ pub struct Node<R: Replies> {
 impl<R: Replies> Node<R> {
     /// A node and its tasks, on the current worker; starts to connect at once.
     pub fn start(options: NodeOptions, status: Arc<NodeStatus>, replies: Rc<R>, recorder: Arc<Recorder>) -> Rc<Self> {
-        let credentials = Credentials { username: options.username.clone(), password: options.password.clone() };
         let node = Rc::new(Self {
             breaker: RefCell::new(Breaker::new(options.backoff)),
             options,
-            credentials,
             status,
             replies,
             recorder,
@@ -164,7 +175,7 @@ impl<R: Replies> Node<R> {
 
     /// The key of the lane of a session that has just connected.
     pub(super) fn main_key(&self) -> LaneKey {
-        LaneKey { protocol: crate::resp::Protocol::Resp2, database: self.options.database }
+        LaneKey { protocol: crate::resp::Protocol::Resp2, database: self.options.database, login: None }
     }
 
     /// The lane that sessions with this key share; made when there is none.
@@ -174,8 +185,7 @@ impl<R: Replies> Node<R> {
             return Rc::clone(lane);
         }
         if shared.len() >= SHARED_MAX
-            && let Some(unused) =
-                shared.iter().position(|lane| Rc::strong_count(lane) <= UNUSED_HOLDERS && lane.key != self.main_key())
+            && let Some(unused) = shared.iter().position(|lane| is_unused(lane) && lane.key != self.main_key())
         {
             shared.swap_remove(unused).end();
         }
@@ -192,8 +202,15 @@ impl<R: Replies> Node<R> {
     pub fn exclusive_lane(self: &Rc<Self>, key: LaneKey) -> Rc<Lane<R::Waiter>> {
         let mut idle = self.idle_exclusive.borrow_mut();
         idle.retain(|lane| !lane.is_dead());
+        // The one given back last: those that are needed no more are left to age.
         if let Some(warm) = idle.iter().rposition(|lane| lane.key == key) {
-            return idle.swap_remove(warm);
+            let lane = idle.remove(warm);
+            lane.set_pooled(false);
+            return lane;
+        }
+        if self.status.connections.load(Ordering::Relaxed) >= self.options.connections_max && !idle.is_empty() {
+            // Its connection is another key's, and this one can't be had beside it.
+            idle.remove(0).end();
         }
         drop(idle);
         let lane = Rc::new(Lane::new(key, Tenure::Exclusive, self.options.queue_bytes_max));
@@ -225,7 +242,7 @@ impl<R: Replies> Node<R> {
         self.recorder.add(Counter::UpstreamRetiredLanes, 1);
         self.shared.borrow_mut().retain(|other| !Rc::ptr_eq(other, lane));
         if lane.key == self.main_key() {
-            self.shared_lane(lane.key);
+            self.shared_lane(lane.key.clone());
         }
         true
     }
@@ -233,6 +250,15 @@ impl<R: Replies> Node<R> {
     /// Whether one more connection is likely to be had.
     fn may_connect(&self) -> bool {
         self.status.connections.load(Ordering::Relaxed) < self.options.connections_max
+    }
+
+    /// Ends the shared lane of a login that no session rides on: who guesses passwords leaves nothing behind.
+    pub fn forget_unused(&self, key: &LaneKey) {
+        let shared = &mut *self.shared.borrow_mut();
+        let unused = shared.iter().position(|lane| lane.key == *key && lane.key.login.is_some() && is_unused(lane));
+        if let Some(unused) = unused {
+            shared.swap_remove(unused).end();
+        }
     }
 
     /// Ends a shared lane that nobody uses.
@@ -251,7 +277,14 @@ impl<R: Replies> Node<R> {
         if idle.len() >= IDLE_EXCLUSIVE_MAX {
             idle.remove(0).end();
         }
+        lane.set_pooled(true);
         idle.push(lane);
+    }
+
+    /// Ends an exclusive lane that nobody has taken for a while.
+    pub(super) fn forget_idle(&self, lane: &Rc<Lane<R::Waiter>>) {
+        self.idle_exclusive.borrow_mut().retain(|other| !Rc::ptr_eq(other, lane));
+        lane.end();
     }
 
     /// The database of sessions that did not select one.
@@ -270,22 +303,43 @@ impl<R: Replies> Node<R> {
     }
 
     /// Makes a connection for a lane with this key, bounded in number and in time.
-    pub(super) async fn connect(&self, key: LaneKey) -> Result<Connection, ConnectError> {
+    pub(super) async fn connect(&self, key: &LaneKey) -> Result<Connection, ConnectError> {
         let permit = self.permit().await?;
-        let attempt = connect(&self.options.address, &self.credentials, key);
+        let credentials = key.login.as_deref().or(self.options.credentials.as_ref());
+        let attempt = connect(&self.options.address, credentials, key);
         let result = timeout(self.options.connect_timeout, attempt).await.unwrap_or(Err(ConnectError::TimedOut));
         match result {
             Ok((stream, facts)) => {
                 self.recorder.add(Counter::UpstreamConnects, 1);
                 self.status.connected();
-                *self.facts.borrow_mut() = facts;
+                self.learn(key, facts);
                 Ok(Connection { stream, _permit: permit })
             }
             Err(error) => {
+                if matches!(error, ConnectError::LoginWanted(_)) {
+                    self.status.connected();
+                    self.learn(key, ServerFacts { wants_login: true, ..self.facts() });
+                }
                 self.recorder.add(Counter::UpstreamConnectFailures, 1);
                 Err(error)
             }
         }
+    }
+
+    /// What a new connection with this key has told of the server.
+    fn learn(&self, key: &LaneKey, mut told: ServerFacts) {
+        let known = &mut *self.facts.borrow_mut();
+        if key.login.is_none() {
+            self.status.connected_without_login(told.wants_login);
+            if told.wants_login {
+                // Who has not logged in is not told the rest; another connection may have been.
+                told.version = known.version.take();
+            }
+        } else {
+            // One that has logged in does not hear whether the others have to.
+            told.wants_login = known.wants_login;
+        }
+        *known = told;
     }
 
     /// Waits for one of `connections_max` connections, as long as a request may take: others are given back meanwhile.
@@ -334,8 +388,9 @@ impl<R: Replies> Node<R> {
             if !self.breaker.borrow_mut().handle_timeout(clock::now()) {
                 continue;
             }
-            match self.connect(self.main_key()).await {
-                Ok(_connection) => self.on_recovered(),
+            match self.connect(&self.main_key()).await {
+                // A server that serves those who log in is back as well.
+                Ok(_) | Err(ConnectError::LoginWanted(_)) => self.on_recovered(),
                 Err(error) => {
                     tracing::debug!(upstream = %self.status.name, "probe failed: {error}");
                     self.on_failure(&error);
@@ -353,6 +408,11 @@ impl<R: Replies> Node<R> {
             lane.wake();
         }
     }
+}
+
+/// Whether nobody but its own tasks and the node's list holds a lane, and nobody waits for it.
+fn is_unused<W>(lane: &Rc<Lane<W>>) -> bool {
+    Rc::strong_count(lane) <= UNUSED_HOLDERS && !lane.has_requests()
 }
 
 /// A connection that counts against `upstream.connections_max` while it lives.

@@ -129,6 +129,11 @@ impl<W> Pipeline<W> {
         self.next_deadline = next;
     }
 
+    /// The waiter of the oldest request; none when there is no request, or it has expired.
+    pub fn front_mut(&mut self) -> Option<&mut W> {
+        self.entries.front_mut()?.waiter.as_mut()
+    }
+
     /// The oldest request's reply is on its way and large: it may take until `deadline`, unless it has expired.
     pub fn extend_first(&mut self, deadline: Instant) {
         if let Some(first) = self.entries.front_mut() {

@@ -33,7 +33,7 @@ const READ_ROOM_MIN: usize = 16 * 1024;
 /// How many times a lane reads before it writes, looks at the time, and lets the sessions of its worker have their turn.
 const READS_PER_TURN_MAX: usize = 16;
 
-/// After how long without work a shared lane that no session points at is closed, unless it is the main one.
+/// After how long without work a lane that no session has is closed, unless it is the main one.
 const UNUSED_AFTER: Duration = Duration::from_secs(10);
 
 /// An output buffer that grew beyond this is given back once it is empty, in bytes.
@@ -58,6 +58,7 @@ pub(super) fn spawn<R: Replies>(node: Rc<Node<R>>, lane: Rc<Lane<R::Waiter>>) {
                     // The connection went with the task that panicked.
                     match lane.tenure {
                         Tenure::Exclusive => lane.end(),
+                        Tenure::Shared if lane.is_retired() => lane.end(),
                         Tenure::Shared if node.is_up() => lane.set_state(LaneState::Connecting),
                         Tenure::Shared => lane.set_state(LaneState::Down),
                     }
@@ -79,7 +80,10 @@ async fn run<R: Replies>(node: Rc<Node<R>>, lane: Rc<Lane<R::Waiter>>) {
                 fail_all(&node, &lane, &Failure::Unsent);
                 continue;
             }
-            Work::End => return fail_all(&node, &lane, &Failure::Unsent),
+            Work::End => {
+                drop(lane.listen(None));
+                return fail_all(&node, &lane, &Failure::Unsent);
+            }
         }
         eager = lane.key == node.main_key();
         match connecting(&node, &lane).await {
@@ -93,7 +97,9 @@ async fn run<R: Replies>(node: Rc<Node<R>>, lane: Rc<Lane<R::Waiter>>) {
                 drop(running);
                 tracing::debug!("an upstream connection ended: {ended}");
                 // A server may close an exclusive lane that nobody used; a shared one that nobody could use is a failure.
-                let failed = !served && lane.tenure == Tenure::Shared && !matches!(ended, Ended::Released);
+                // It also closes those of a user that it has forgotten.
+                let may_close = lane.tenure == Tenure::Exclusive || lane.key.login.is_some();
+                let failed = !served && !may_close && !matches!(ended, Ended::Released);
                 if failed || matches!(ended, Ended::Silent) {
                     node.on_failure(&ended);
                 }
@@ -101,6 +107,12 @@ async fn run<R: Replies>(node: Rc<Node<R>>, lane: Rc<Lane<R::Waiter>>) {
             }
             Err(_) if lane.is_dead() => {}
             Err(ConnectError::LaneRefused(words)) if lane.key != node.main_key() => {
+                fail_all(&node, &lane, &Failure::LaneRefused(words));
+                node.forget_unused(&lane.key);
+            }
+            Err(ConnectError::LoginWanted(words)) => {
+                // Nobody is served by a connection that is made before it is asked for.
+                eager = false;
                 fail_all(&node, &lane, &Failure::LaneRefused(words));
             }
             Err(ConnectError::TooMany) => {
@@ -114,6 +126,9 @@ async fn run<R: Replies>(node: Rc<Node<R>>, lane: Rc<Lane<R::Waiter>>) {
         }
         if lane.tenure == Tenure::Exclusive || lane.is_retired() {
             lane.end();
+            if let Some(listener) = lane.listen(None) {
+                node.replies.lost(listener);
+            }
         }
     }
 }
@@ -144,7 +159,7 @@ async fn wait_for_work<W>(lane: &Lane<W>, eager: bool) -> Work {
 
 /// Connects, while requests that wait run out of time.
 async fn connecting<R: Replies>(node: &Node<R>, lane: &Rc<Lane<R::Waiter>>) -> Result<Connection, ConnectError> {
-    let mut connect = pin!(node.connect(lane.key));
+    let mut connect = pin!(node.connect(&lane.key));
     let mut alarm = Alarm::default();
     poll_fn(|cx| {
         lane.begin_turn(cx.waker());
@@ -190,8 +205,10 @@ fn fail_all<R: Replies>(node: &Node<R>, lane: &Lane<R::Waiter>, failure: &Failur
     {
         let queue = &mut *lane.queue.borrow_mut();
         queue.pipeline.drain(|popped| failed.push(popped));
-        queue.clear();
+        queue.out = Vec::new();
+        (queue.start, queue.sent, queue.upload) = (0, 0, Upload::No);
     }
+    lane.wake_sender();
     tell(node, failed, failure);
 }
 
@@ -348,14 +365,17 @@ impl<'a, R: Replies> Running<'a, R> {
             self.grant_step(now);
             expire(self.node, self.lane, now);
             if self.is_unused(now) {
-                self.node.forget(self.lane);
+                match self.lane.tenure {
+                    Tenure::Shared => self.node.forget(self.lane),
+                    Tenure::Exclusive => self.node.forget_idle(self.lane),
+                }
                 return Poll::Ready(Ended::Released);
             }
             if self.is_far_behind(now) {
                 self.node.recorder.add(Counter::UpstreamDeadConnections, 1);
                 return Poll::Ready(Ended::Silent);
             }
-            if self.is_watched() && now >= self.quiet_since + self.node.options.dead_after {
+            if self.dead_at().is_some_and(|dead_at| now >= dead_at) {
                 if self.quiet_bytes < PROGRESS_BYTES_MIN {
                     self.node.recorder.add(Counter::UpstreamDeadConnections, 1);
                     return Poll::Ready(Ended::Silent);
@@ -388,11 +408,6 @@ impl<'a, R: Replies> Running<'a, R> {
         self.in_flight = in_flight;
     }
 
-    /// Whether the upstream's silence is its own.
-    fn is_watched(&self) -> bool {
-        !self.was_idle && !self.was_excused
-    }
-
     /// Whether the oldest reply is so late that those behind it can't be in time: the server answers, but too slowly.
     fn is_far_behind(&self, now: Instant) -> bool {
         if self.was_excused {
@@ -402,24 +417,41 @@ impl<'a, R: Replies> Running<'a, R> {
         oldest.is_some_and(|oldest| now >= oldest.max(self.excused_until) + self.node.options.dead_after)
     }
 
-    /// Whether a shared lane beside the main one has had nothing to do for a while, and no session points at it.
+    /// Whether a shared lane beside the main one, or a pooled one, has had nothing to do for a while and has no session.
     fn is_unused(&mut self, now: Instant) -> bool {
         if !self.was_idle || !self.is_spare() || now < self.quiet_since + UNUSED_AFTER {
             return false;
         }
-        let unused = Rc::strong_count(self.lane) <= UNUSED_HOLDERS;
+        let unused = match self.lane.tenure {
+            Tenure::Shared => Rc::strong_count(self.lane) <= UNUSED_HOLDERS,
+            Tenure::Exclusive => self.lane.is_pooled(),
+        };
         // Looked at again after as long a while.
         self.quiet_since = now;
         unused
     }
 
+    /// When a connection without progress is given up. On a session's own one not before the oldest request, which may
+    /// be one that waits in the server, was to be answered.
+    fn dead_at(&self) -> Option<Instant> {
+        let dead_at = self.quiet_since + self.node.options.dead_after;
+        match self.lane.tenure {
+            _ if self.was_idle || self.was_excused => None,
+            Tenure::Shared => Some(dead_at),
+            Tenure::Exclusive => self.lane.queue.borrow().pipeline.oldest_deadline().map(|oldest| oldest.max(dead_at)),
+        }
+    }
+
     fn is_spare(&self) -> bool {
-        self.lane.tenure == Tenure::Shared && self.lane.key != self.node.main_key()
+        match self.lane.tenure {
+            Tenure::Shared => self.lane.key != self.node.main_key(),
+            Tenure::Exclusive => self.lane.is_pooled(),
+        }
     }
 
     fn next_timeout(&self) -> Option<Instant> {
         let deadline = self.lane.queue.borrow().pipeline.poll_timeout();
-        let dead = self.is_watched().then(|| self.quiet_since + self.node.options.dead_after);
+        let dead = self.dead_at();
         let unused = (self.was_idle && self.is_spare()).then(|| self.quiet_since + UNUSED_AFTER);
         deadline.into_iter().chain(dead).chain(unused).min()
     }
@@ -474,7 +506,10 @@ impl<'a, R: Replies> Running<'a, R> {
             };
             let frame = &unread[..length];
             self.start += length;
-            if frame[0] == b'>' {
+            if self.lane.has_listener() && self.node.replies.push(self.lane, frame) {
+                continue;
+            }
+            if frame[0] == b'>' && !self.lane.has_listener() {
                 // A push is no reply; nothing on these lanes asks for one.
                 continue;
             }
@@ -505,7 +540,9 @@ impl<'a, R: Replies> Running<'a, R> {
     /// Whether the reply that has arrived in part is better not held whole. A push is, and an error is short.
     fn is_large(&self) -> bool {
         let (there, kind) = (self.end - self.start, self.buffer[self.start]);
-        self.scanner.declared().max(there) > STREAM_BYTES_MIN && kind != b'>' && kind != b'-'
+        // Where somebody listens only a string is sure to be a reply.
+        let may_be_push = kind == b'>' || (self.lane.has_listener() && kind != b'$');
+        self.scanner.declared().max(there) > STREAM_BYTES_MIN && !may_be_push && kind != b'-'
     }
 
     /// Begins to hand over a reply in pieces, if whoever waits for it takes it so.
@@ -631,7 +668,7 @@ impl<'a, R: Replies> Running<'a, R> {
                 queue.pipeline.extend_last(now + self.node.options.timeout);
             }
             if queue.unsent() < STREAM_BUFFER_BYTES / 2 {
-                queue.wake_sender();
+                self.lane.wake_sender();
             }
             if queue.upload == Upload::Whole && queue.unsent() == 0 {
                 queue.upload = Upload::No;

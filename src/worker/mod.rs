@@ -8,7 +8,7 @@ mod arriving;
 mod session;
 
 use crate::clock;
-use crate::config::{Config, Upstream, UpstreamTarget};
+use crate::config::{Config, Credentials, Upstream, UpstreamTarget};
 use crate::flow::{Client, Core, Link, Settings, SharedStore};
 use crate::metrics::{Counter, Gauge, Recorder, Registry};
 use crate::resp::Protocol;
@@ -167,8 +167,10 @@ fn link(shared: &Shared, core: &Rc<Core>, recorder: Arc<Recorder>) -> Link {
     };
     let options = NodeOptions {
         address: address.clone(),
-        username: upstream.username.clone(),
-        password: upstream.password.as_ref().map(|secret| secret.expose().to_vec()),
+        credentials: upstream
+            .password
+            .as_ref()
+            .map(|password| Credentials::new(upstream.username.as_ref().map(String::as_bytes), password.clone())),
         database: upstream.database,
         timeout: upstream.timeout,
         dead_after: upstream.dead_after,
@@ -179,7 +181,7 @@ fn link(shared: &Shared, core: &Rc<Core>, recorder: Arc<Recorder>) -> Link {
         connections_max: upstream.connections_max,
     };
     let node = Node::start(options, Arc::clone(status), Rc::clone(core), recorder);
-    let lane = node.shared_lane(LaneKey { protocol: Protocol::Resp2, database: upstream.database });
+    let lane = node.shared_lane(LaneKey { protocol: Protocol::Resp2, database: upstream.database, login: None });
     Link::Lane(lane, node)
 }
 

@@ -128,6 +128,11 @@ impl Kept {
     fn faulty(now: Instant) -> Self {
         Self { bytes: BytesMut::new(), scanner: RequestScanner::default(), waits: None, since: now, faulty: true }
     }
+
+    fn waiting_for_room(bytes: &[u8], now: Instant) -> Self {
+        let (scanner, waits) = (RequestScanner::default(), Some((Wait::Room, now)));
+        Self { bytes: bytes.into(), scanner, waits, since: now, faulty: false }
+    }
 }
 
 /// What a whole request may have to wait for.
@@ -199,7 +204,8 @@ impl Task<'_> {
                 let unanswered = self.client.session.borrow().replies.in_flight() > 0;
                 if !takes_requests || (matches!(waits, Some((Wait::Answers, _))) && unanswered) {
                     self.client.stalled.set(true);
-                    return Poll::Pending;
+                    let blocked = self.client.session.borrow().blocked.is_some();
+                    return if blocked { self.poll_hang_up(cx, now) } else { Poll::Pending };
                 }
                 if waits.is_some() {
                     self.carry_out_kept(now);
@@ -319,6 +325,30 @@ impl Task<'_> {
                 **kept = Kept::faulty(now);
             }
         }
+    }
+
+    /// A client that waits in a blocking command is still listened to, so that its going away is noticed: what it asks
+    /// meanwhile is kept, up to one buffer. Ready when it has gone.
+    fn poll_hang_up(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
+        while self.kept.as_ref().is_none_or(|kept| kept.bytes.len() < READ_BUFFER_BYTES) {
+            let mut buffer = self.reader.buffer.borrow_mut();
+            let mut into = ReadBuf::new(&mut buffer);
+            let read = ready!(Pin::new(&mut *self.client.stream.borrow_mut()).poll_read(cx, &mut into));
+            let bytes = into.filled();
+            if read.is_err() || bytes.is_empty() {
+                return Poll::Ready(());
+            }
+            self.active_at = now;
+            self.client.core.recorder.add(Counter::BytesIn, bytes.len() as u64);
+            match &mut self.kept {
+                Some(kept) => {
+                    kept.bytes.extend_from_slice(bytes);
+                    kept.waits.get_or_insert((Wait::Room, now));
+                }
+                None => self.kept = Some(Box::new(Kept::waiting_for_room(bytes, now))),
+            }
+        }
+        Poll::Pending
     }
 
     fn keep(&mut self, bytes: &[u8], scanner: RequestScanner, progress: &Progress, now: Instant) {

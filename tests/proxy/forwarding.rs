@@ -726,23 +726,7 @@ fn what_needs_a_connection_of_its_own_says_so_and_harms_nothing() {
     let redis = Redis::start();
     let proxy = Proxy::patient(redis.url());
     for mut client in [proxy.client(), proxy.client_resp3()] {
-        for line in [
-            "SUBSCRIBE news",
-            "PSUBSCRIBE n*",
-            "SSUBSCRIBE news",
-            "UNSUBSCRIBE",
-            "MONITOR",
-            "BLPOP l 0",
-            "BLMOVE a b LEFT LEFT 0",
-            "BZPOPMIN z 0",
-            "XREAD BLOCK 0 STREAMS x $",
-            "WAIT 0 10",
-            "PSYNC ? -1",
-            "READONLY",
-            "CLIENT REPLY OFF",
-            "CLIENT TRACKING ON",
-            "CLIENT LIST",
-        ] {
+        for line in ["PSYNC ? -1", "READONLY", "SCRIPT DEBUG YES"] {
             let reply = client.say(line);
             assert!(reply.is_error(), "{line}: {reply:?}");
             assert!(reply.text().contains("is not supported by fca-proxy yet"), "{line}: {reply:?}");
@@ -891,4 +875,35 @@ fn a_redis_on_a_unix_socket_and_one_with_a_password_are_reached() {
     assert_eq!(proxy.client().command(["SET", "k", "v"]), Value::ok());
     assert_eq!(proxy.client_resp3().command(["GET", "k"]), Value::bulk("v"));
     assert!(proxy.log_lines_containing("secret").is_empty(), "a password in the log");
+}
+
+#[test]
+fn transactions_ride_on_connections_that_are_used_again() {
+    const CLIENTS: usize = 40;
+    const ROUNDS: usize = 30;
+    let redis = Redis::start();
+    let proxy = Proxy::patient(redis.url());
+    let mut info = redis.client();
+    let mut received = || {
+        let stats = info.say("INFO stats");
+        let line =
+            stats.text().lines().find_map(|line| line.strip_prefix("total_connections_received:").map(str::to_owned));
+        line.and_then(|count| count.trim().parse::<u64>().ok()).expect("a count")
+    };
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| proxy.client()).collect();
+    // All are in the middle of theirs at the same time.
+    let mut round = |number: usize| {
+        for client in &mut clients {
+            assert_eq!(client.say("WATCH n"), Value::ok());
+            assert_eq!(client.say("MULTI"), Value::ok());
+            assert_eq!(client.say(&format!("SET k {number}")), Value::simple("QUEUED"));
+        }
+        for client in &mut clients {
+            assert_eq!(client.say("EXEC"), Value::Array(vec![Value::ok()]));
+        }
+    };
+    round(0);
+    let warm = received();
+    (1..ROUNDS).for_each(&mut round);
+    assert_eq!(received(), warm, "no new connection for {} transactions", CLIENTS * (ROUNDS - 1));
 }

@@ -10,6 +10,10 @@
     reason = "the tests are the proxy's clients: they may block, and they measure time"
 )]
 
+// Logging in to the upstream: ACL users, one connection never for two of them.
+mod authentication;
+// Commands that wait in the server.
+mod blocking;
 // Random dialogues beside a Redis, and random FCA commands beside a map.
 mod differential;
 // The FCA family, over a real Redis and over the embedded store.
@@ -24,6 +28,8 @@ mod lifecycle;
 mod model;
 // Redis gone, frozen, slow, or talking nonsense.
 mod outage;
+// What the server says unasked, and what silences it.
+mod pubsub;
 // Large requests and replies, and long pipelines.
 mod streaming;
 mod support;

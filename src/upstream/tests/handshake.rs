@@ -2,8 +2,10 @@
 
 use super::dialogue::{HELLO_2, HELLO_3, Peer};
 use super::rig::{RESP2, RESP3, run};
+use crate::config::{Credentials, Secret};
 use crate::upstream::LaneKey;
-use crate::upstream::connect::{ConnectError, Credentials, connect};
+use crate::upstream::connect::{ConnectError, connect};
+use std::rc::Rc;
 
 const PING: &str = "*1\r\n$4\r\nPING\r\n";
 const SELECT_9: &str = "*2\r\n$6\r\nSELECT\r\n$1\r\n9\r\n";
@@ -13,7 +15,12 @@ const HELLO_MAP: &str = "%2\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$
 const HELLO_LIST: &str = "*4\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.4.1\r\n";
 
 /// What came of a handshake, in a word and the server's words.
-async fn shake(key: LaneKey, credentials: Credentials, expected: &[u8], script: &[u8]) -> (&'static str, String) {
+async fn shake(
+    key: LaneKey,
+    credentials: Option<Credentials>,
+    expected: &[u8],
+    script: &[u8],
+) -> (&'static str, String) {
     let peer = Peer::listen().await;
     let address = peer.address();
     let server = async {
@@ -21,12 +28,14 @@ async fn shake(key: LaneKey, credentials: Credentials, expected: &[u8], script: 
         dialogue.expect(expected).await;
         dialogue.try_send(script).await;
     };
-    let (result, ()) = tokio::join!(connect(&address, &credentials, key), server);
+    let (result, ()) = tokio::join!(connect(&address, credentials.as_ref(), &key), server);
     match result {
+        Ok((_, facts)) if facts.wants_login => ("wants login", facts.version.unwrap_or_default()),
         Ok((_, facts)) if facts.speaks_resp3 => ("up", facts.version.unwrap_or_default()),
         Ok((_, facts)) => ("up, old", facts.version.unwrap_or_default()),
         Err(ConnectError::Refused(words)) => ("refused", words),
         Err(ConnectError::LaneRefused(words)) => ("lane refused", words),
+        Err(ConnectError::LoginWanted(words)) => ("login wanted", words),
         Err(ConnectError::NotRedis(error)) => ("not redis", error.to_string()),
         Err(ConnectError::Io(error)) => ("io", error.kind().to_string()),
         Err(ConnectError::TimedOut | ConnectError::TooMany) => ("nobody bounds it here", String::new()),
@@ -36,7 +45,7 @@ async fn shake(key: LaneKey, credentials: Credentials, expected: &[u8], script: 
 /// A lane, and what it is to say first.
 struct Asker {
     key: LaneKey,
-    credentials: Credentials,
+    credentials: Option<Credentials>,
     says: String,
 }
 
@@ -45,7 +54,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 fn resp2() -> Asker {
-    Asker { key: RESP2, credentials: Credentials::default(), says: text(HELLO_2) }
+    Asker { key: RESP2, credentials: None, says: text(HELLO_2) }
 }
 
 fn resp3() -> Asker {
@@ -58,13 +67,19 @@ fn database_9() -> Asker {
 }
 
 fn with_password() -> Asker {
-    let credentials = Credentials { username: None, password: Some(b"sesame".to_vec()) };
-    Asker { credentials, says: [AUTH, &text(HELLO_2)].concat(), ..resp2() }
+    let credentials = Credentials::new(None, Secret::new(b"sesame".to_vec()));
+    Asker { credentials: Some(credentials), says: [AUTH, &text(HELLO_2)].concat(), ..resp2() }
 }
 
 fn as_ali() -> Asker {
-    let credentials = Credentials { username: Some("ali".into()), password: Some(b"sesame".to_vec()) };
-    Asker { credentials, says: [AUTH_ALI, &text(HELLO_2)].concat(), ..resp2() }
+    let credentials = Credentials::new(Some(b"ali"), Secret::new(b"sesame".to_vec()));
+    Asker { credentials: Some(credentials), says: [AUTH_ALI, &text(HELLO_2)].concat(), ..resp2() }
+}
+
+/// A session's own login, where `as_ali` is the configuration's.
+fn logged_in_as_ali() -> Asker {
+    let login = as_ali().credentials.map(Rc::new);
+    Asker { key: LaneKey { login, ..RESP2 }, ..as_ali() }
 }
 
 /// After these lines of the server, this is what came of it.
@@ -72,7 +87,8 @@ fn as_ali() -> Asker {
 fn check(asker: &Asker, script: &[&str], expected: (&str, &str)) {
     let script = script.concat();
     run(async {
-        let (came, words) = shake(asker.key, asker.credentials.clone(), asker.says.as_bytes(), script.as_bytes()).await;
+        let (came, words) =
+            shake(asker.key.clone(), asker.credentials.clone(), asker.says.as_bytes(), script.as_bytes()).await;
         assert_eq!((came, words.as_str()), expected, "after {}", script.escape_debug());
     });
 }
@@ -110,14 +126,30 @@ fn a_lane_that_is_refused_is_told_from_a_server_that_refuses() {
 #[test]
 fn a_missing_or_wrong_password_is_told_in_the_servers_words() {
     let missing = "NOAUTH HELLO must be called with the client already authenticated";
-    let advice = [missing, " (set upstream.password_file or FCA_PROXY_UPSTREAM_PASSWORD)"].concat();
-    check(&resp2(), &["-", missing, "\r\n-NOAUTH Authentication required.\r\n"], ("refused", &advice));
-    check(&resp3(), &["-", missing, "\r\n-NOAUTH Authentication required.\r\n"], ("refused", &advice));
-    // Redis 5 does not know HELLO, and asks for the password at PING.
     let required = "NOAUTH Authentication required.";
-    check(&resp2(), &["-ERR unknown command `HELLO`\r\n-", required, "\r\n"], ("refused", required));
+    // It serves those who log in.
+    check(&resp2(), &["-", missing, "\r\n-", required, "\r\n"], ("wants login", ""));
+    check(&resp3(), &["-", missing, "\r\n-", required, "\r\n"], ("login wanted", missing));
+    check(&database_9(), &["-", missing, "\r\n-", required, "\r\n-", required, "\r\n"], ("login wanted", required));
+    // Redis 5 does not know HELLO, and asks for the password at PING.
+    check(&resp2(), &["-ERR unknown command `HELLO`\r\n-", required, "\r\n"], ("wants login", ""));
     let wrong = "WRONGPASS invalid username-password pair or user is disabled.";
     check(&as_ali(), &["-", wrong, "\r\n-NOAUTH\r\n-NOAUTH\r\n"], ("refused", wrong));
+}
+
+#[test]
+fn a_refused_login_of_a_session_is_about_its_lane_alone() {
+    for words in [
+        "WRONGPASS invalid username-password pair or user is disabled.",
+        "ERR invalid password",
+        "ERR Client sent AUTH, but no password is set",
+        "ERR wrong number of arguments for 'auth' command",
+    ] {
+        check(&logged_in_as_ali(), &["-", words, "\r\n"], ("lane refused", words));
+    }
+    for words in ["LOADING Redis is loading the dataset in memory", "ERR max number of clients reached"] {
+        check(&logged_in_as_ali(), &["-", words, "\r\n"], ("refused", words));
+    }
 }
 
 #[test]
@@ -131,14 +163,14 @@ fn what_is_no_redis_is_told_so() {
 fn a_servers_words_can_not_end_or_fill_a_line_of_the_log() {
     check(&resp2(), &["-ERR a\tb\x1b[31m\n\0c\r\n"], ("refused", "ERR ab[31mc"));
     let endless = ["-ERR ", &"x".repeat(5000), "\r\n"].concat();
-    check(&resp2(), &[&endless], ("refused", &endless[1..=200]));
+    check(&resp2(), &[&endless], ("refused", &endless[1..=256]));
 }
 
 #[test]
 fn a_handshake_without_an_end_is_cut_short() {
     run(async {
         let endless = [b"$10000000\r\n".as_slice(), &[b'x'; 200_000]].concat();
-        let (came, _) = shake(RESP2, Credentials::default(), HELLO_2, &endless).await;
+        let (came, _) = shake(RESP2, None, HELLO_2, &endless).await;
         assert_eq!(came, "not redis");
     });
 }

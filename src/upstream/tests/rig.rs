@@ -16,13 +16,13 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::time::{sleep, timeout};
 
 /// After so long a test has failed: far above what any takes on a busy machine.
-const TEST_TIMEOUT: Duration = Duration::from_secs(20);
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A budget that no test waits for.
 pub(super) const PATIENT: Duration = Duration::from_secs(60);
 
-pub(super) const RESP2: LaneKey = LaneKey { protocol: Protocol::Resp2, database: 0 };
-pub(super) const RESP3: LaneKey = LaneKey { protocol: Protocol::Resp3, database: 0 };
+pub(super) const RESP2: LaneKey = LaneKey { protocol: Protocol::Resp2, database: 0, login: None };
+pub(super) const RESP3: LaneKey = LaneKey { protocol: Protocol::Resp3, database: 0, login: None };
 
 /// Runs a test on a runtime like a worker's.
 pub(super) fn run(test: impl Future<Output = ()>) {
@@ -41,8 +41,7 @@ pub(super) async fn until(condition: impl Fn() -> bool) {
 pub(super) fn options(address: Address) -> NodeOptions {
     NodeOptions {
         address,
-        username: None,
-        password: None,
+        credentials: None,
         database: 0,
         timeout: PATIENT,
         dead_after: PATIENT,
@@ -224,6 +223,12 @@ impl Replies for Heard {
     fn is_held_up_by_itself(&self, _request: &usize) -> bool {
         self.room.get() == Room::Full
     }
+
+    fn push(&self, _lane: &TestLane, frame: &[u8]) -> bool {
+        frame[0] == b'>'
+    }
+
+    fn lost(&self, _listener: usize) {}
 
     fn turn_ended(&self, _now: Instant) {
         self.unturned.set(0);

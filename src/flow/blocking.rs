@@ -1,0 +1,109 @@
+//! Commands that wait in the server: BLPOP and its kin, XREAD BLOCK, WAIT.
+//!
+//! Guarantees: they wait on a connection of the session's own, so nobody else waits with them; their own time comes on
+//! top of the budget; a client that goes away, or an answer that can't be waited for any longer, ends the connection,
+//! so that the server does not pop an element for nobody. Nothing behind such a command is carried out before it is
+//! answered, as in Redis.
+
+use super::exclusive::{self, Taken};
+use super::request::{Call, Handled};
+use super::step::{Step, To, Turn, unreachable_frame};
+use super::{Link, forward};
+use crate::command::{self, Command};
+use crate::config::OnUnreachable;
+use crate::metrics::Outcome;
+use crate::resp::{Arguments, encode};
+use crate::session::Session;
+use crate::upstream::Failure;
+use std::time::Duration;
+
+/// A time that nobody waits for, for commands that wait for ever.
+const FOR_EVER: Duration = Duration::from_secs(1_000_000_000);
+
+const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
+
+/// What a blocking command answers when there is nothing for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nothing {
+    /// The nil of an array (BLPOP).
+    Array,
+    /// The nil of a value (BLMOVE).
+    Value,
+}
+
+/// Carries out a command that may wait.
+pub(super) fn handle(
+    call: &Call<'_>,
+    session: &mut Session,
+    command: &'static Command,
+    request: Arguments<'_>,
+    arguments: &[&[u8]],
+) -> Handled {
+    let nothing = match command.name {
+        "BLMOVE" | "BRPOPLPUSH" | "WAIT" => Nothing::Value,
+        _ => Nothing::Array,
+    };
+    match call.link {
+        Link::Embedded(_) => return forward::forward(call, session, request),
+        Link::Disabled | Link::Unreachable => return unreachable(call, session, nothing),
+        Link::Lane(..) if session.replies.in_flight() > 0 => return Handled::WaitUntilAnswered,
+        Link::Lane(..) => {}
+    }
+    let lane = match exclusive::take(call, session) {
+        Taken::Lane(lane) => lane,
+        Taken::WaitUntilAnswered => return Handled::WaitUntilAnswered,
+        Taken::Unreachable => return unreachable(call, session, nothing),
+    };
+    if command.name == "WAIT" {
+        // It is about the writes before the last command of its own connection (`c->woff` in Redis's `server.c`); this
+        // client's went over another one, and were answered.
+        lane.push(call.deadline, call.waiter(To::Nowhere, Step::Swallow), PING);
+    }
+    let wait = command::blocking_timeout(command, arguments).unwrap_or(FOR_EVER);
+    let slot = session.replies.open();
+    (session.gate, session.blocked) = (Some(slot), Some(slot));
+    lane.push(call.deadline + wait, call.waiter(To::Slot(slot), Step::Block(nothing)), request.bytes());
+    Handled::Done
+}
+
+fn unreachable(call: &Call<'_>, session: &mut Session, nothing: Nothing) -> Handled {
+    if call.settings.on_unreachable == OnUnreachable::Error {
+        return forward::unreachable(call, session);
+    }
+    let frame = nil(nothing, call.protocol);
+    call.say(session, Outcome::Unreachable, |out| out.extend_from_slice(frame))
+}
+
+fn nil(nothing: Nothing, protocol: crate::resp::Protocol) -> &'static [u8] {
+    match nothing {
+        Nothing::Array => encode::nil_array_frame(protocol),
+        Nothing::Value => encode::nil_frame(protocol),
+    }
+}
+
+/// The server answered it.
+pub(super) fn on_reply(turn: Turn<'_>, nothing: Nothing, frame: &[u8]) {
+    if forward::says_outage(frame) {
+        return finish_unreachable(turn, nothing);
+    }
+    let outcome = if frame[0] == b'-' { Outcome::Error } else { Outcome::Ok };
+    turn.finish(frame, outcome);
+}
+
+/// The server did not, in its own time and the budget's.
+pub(super) fn on_failure(turn: Turn<'_>, nothing: Nothing, failure: &Failure) {
+    if *failure == Failure::TimedOut {
+        // It may wait there still, and would take an element that nobody gets.
+        exclusive::end(turn.client, turn.session);
+    }
+    finish_unreachable(turn, nothing);
+}
+
+fn finish_unreachable(turn: Turn<'_>, nothing: Nothing) {
+    let protocol = turn.session.protocol;
+    let frame = match turn.client.core.settings.borrow().on_unreachable {
+        OnUnreachable::Nil => nil(nothing, protocol),
+        OnUnreachable::Error => unreachable_frame(turn.client, protocol),
+    };
+    turn.finish(frame, Outcome::Unreachable);
+}

@@ -1,0 +1,220 @@
+//! AUTH, and HELLO with AUTH: a session becomes one of the upstream's own users.
+//!
+//! Guarantees: the upstream judges every login anew, whoever else is logged in with the same words; until it has
+//! accepted one the session stays who it was; nobody rides on a connection for which he has not given the password.
+//! While the upstream can't be asked a login is answered OK, and the session gets a connection of its own on which the
+//! server will see the password before any request. What a server's refusal says goes to the client, and nothing of a
+//! refused login is kept.
+//!
+//! ```text
+//!   AUTH ──▶ lane of these credentials ──┬── +OK ─────────▶ the session moves there
+//!            (its handshake says AUTH    ├── -WRONGPASS ──▶ the session stays; a lane that nobody uses ends
+//!            as well, where it is new)   └── no answer ───▶ the session moves to a lane of its own, until that is ready
+//! ```
+
+use super::local::{hello_reply, is_its_own, part_from_exclusive};
+use super::request::{Call, Handled, relink};
+use super::step::{Step, To, Turn, is_outage};
+use super::{Client, Link, Node, lane_key};
+use crate::config::{Credentials, Secret};
+use crate::metrics::Outcome;
+use crate::resp::{Arguments, Protocol, ReplyError, encode};
+use crate::session::Session;
+use crate::upstream::{Failure, LaneKey};
+use std::rc::Rc;
+
+/// How long a user's name and password may be together, in bytes: what Redis reads of a client that has not logged in
+/// (`processMultibulkBuffer` in `networking.c`). They are kept for as long as the client stays.
+const LOGIN_BYTES_MAX: usize = 16 * 1024;
+
+/// What a session becomes once the upstream has accepted it.
+pub struct Login {
+    /// Who it says to be; none leaves it who it is.
+    credentials: Option<Credentials>,
+    /// What it said besides, where it said so with HELLO.
+    greeting: Option<Greeting>,
+}
+
+/// What HELLO says besides who the client is.
+pub(super) struct Greeting {
+    pub(super) protocol: Protocol,
+    pub(super) name: Option<Vec<u8>>,
+}
+
+/// AUTH.
+pub(super) fn auth(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, arguments: &[&[u8]]) -> Handled {
+    let credentials = match (&arguments[1..], call.link) {
+        (credentials @ ([_] | [_, _]), Link::Lane(..) | Link::Unreachable) => credentials_of(credentials),
+        (words, _) => {
+            return match authenticate(words) {
+                Ok(()) => call.say(session, Outcome::Ok, |out| encode::simple(out, "OK")),
+                Err(error) => call.reject(session, &error),
+            };
+        }
+    };
+    match credentials {
+        Ok(credentials) => ask(call, session, request, Login { credentials: Some(credentials), greeting: None }),
+        Err(error) => call.reject(session, &error),
+    }
+}
+
+/// HELLO, where the upstream has a say in it: it names a user, or comes from a client that has yet to log in.
+pub(super) fn hello(
+    call: &Call<'_>,
+    session: &mut Session,
+    request: Arguments<'_>,
+    credentials: Option<&[&[u8]]>,
+    greeting: Greeting,
+) -> Option<Handled> {
+    let credentials = match (credentials, call.link) {
+        (None, Link::Lane(_, node)) if session.transaction.is_none() && is_wanted(session, node) => None,
+        (None, _) => return None,
+        (Some(words), Link::Embedded(_) | Link::Disabled) => match authenticate(words) {
+            Ok(()) => return None,
+            Err(error) => return Some(call.reject(session, &error)),
+        },
+        (Some(words), Link::Lane(..) | Link::Unreachable) => match credentials_of(words) {
+            Ok(credentials) => Some(credentials),
+            Err(error) => return Some(call.reject(session, &error)),
+        },
+    };
+    Some(ask(call, session, request, Login { credentials, greeting: Some(greeting) }))
+}
+
+/// Whether the upstream serves only those who log in, and this session has not.
+pub(super) fn is_wanted(session: &Session, node: &Node<super::Core>) -> bool {
+    session.login.is_none() && node.facts().wants_login
+}
+
+/// AUTH where there is no upstream to judge it: Redis's answers for a default user without one.
+fn authenticate(credentials: &[&[u8]]) -> Result<(), ReplyError> {
+    match credentials {
+        [_] => Err(ReplyError::new(
+            "ERR AUTH <password> called without any password configured for the default user. \
+             Are you sure your configuration is correct?",
+        )),
+        [b"default", _] => Ok(()),
+        [_, _] => Err(ReplyError::new("WRONGPASS invalid username-password pair or user is disabled.")),
+        [] => Err(ReplyError::wrong_arity("auth")),
+        _ => Err(ReplyError::syntax()),
+    }
+}
+
+fn credentials_of(words: &[&[u8]]) -> Result<Credentials, ReplyError> {
+    if words.iter().map(|word| word.len()).sum::<usize>() > LOGIN_BYTES_MAX {
+        return Err(ReplyError::new(format!(
+            "ERR a user and password above {LOGIN_BYTES_MAX} bytes are not supported"
+        )));
+    }
+    let (username, password) = match words {
+        [username, password, ..] => (Some(*username), *password),
+        _ => (None, words.first().copied().unwrap_or_default()),
+    };
+    Ok(Credentials::new(username, Secret::new(password.to_vec())))
+}
+
+/// Asks the upstream on the connection that the session would be on, and holds back what comes behind.
+fn ask(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, login: Login) -> Handled {
+    if let Link::Lane(lane, _) = call.link
+        && is_its_own(lane)
+    {
+        // The connection that watches keys becomes the user's itself, and can't go back to the pool.
+        call.client.tainted.set(true);
+        let slot = session.replies.open();
+        session.gate = Some(slot);
+        lane.push(call.deadline, call.waiter(To::Slot(slot), Step::Login(Box::new(login))), request.bytes());
+        return Handled::Done;
+    }
+    if session.replies.in_flight() > 0 {
+        return Handled::WaitUntilAnswered;
+    }
+    part_from_exclusive(call.client, session);
+    if let Link::Lane(_, node) = call.link {
+        let mut key = lane_key(session);
+        key.protocol = login.greeting.as_ref().map_or(key.protocol, |greeting| greeting.protocol);
+        let mut command = Vec::new();
+        match &login.credentials {
+            Some(credentials) => {
+                encode::command(&mut command, &credentials.auth());
+                key.login = Some(Rc::new(credentials.clone()));
+            }
+            None => {
+                encode::command(&mut command, &[b"HELLO", if key.protocol == Protocol::Resp3 { b"3" } else { b"2" }])
+            }
+        }
+        let lane = node.shared_lane(key);
+        if lane.accepts().is_ok() {
+            let slot = session.replies.open();
+            session.gate = Some(slot);
+            lane.push(call.deadline, call.waiter(To::Slot(slot), Step::Login(Box::new(login))), &command);
+            return Handled::Done;
+        }
+    }
+    let reply = become_unverified(call.client, session, login);
+    call.client.relink_later.set(true);
+    call.say(session, Outcome::Unreachable, |out| out.extend_from_slice(&reply))
+}
+
+/// The upstream has judged.
+pub(super) fn on_reply(turn: Turn<'_>, login: Login, frame: &[u8]) {
+    match frame[0] {
+        b'-' if is_outage(frame) => on_failure(turn, login, &Failure::Unsent),
+        b'-' => turn.finish(frame, Outcome::Error),
+        _ => {
+            let reply = become_one(turn.client, turn.session, login);
+            relink(turn.client, turn.session);
+            turn.finish(&reply, Outcome::Ok);
+        }
+    }
+}
+
+/// The upstream could not be asked, or refuses already the connection.
+pub(super) fn on_failure(turn: Turn<'_>, login: Login, failure: &Failure) {
+    if let Failure::LaneRefused(words) = failure {
+        return turn.finish_error(words);
+    }
+    // Whose that connection is now is not known.
+    part_from_exclusive(turn.client, turn.session);
+    let reply = become_unverified(turn.client, turn.session, login);
+    relink(turn.client, turn.session);
+    turn.finish(&reply, Outcome::Unreachable);
+}
+
+/// Makes a session what it asked for; returned is what it is told.
+fn become_one(client: &Client, session: &mut Session, login: Login) -> Vec<u8> {
+    if let Some(credentials) = login.credentials {
+        session.login = Some(Rc::new(credentials));
+    }
+    let Some(Greeting { protocol, name }) = login.greeting else { return b"+OK\r\n".to_vec() };
+    session.protocol = protocol;
+    if let Some(name) = name {
+        session.identity.name = name;
+    }
+    hello_reply(&client.link.borrow(), session)
+}
+
+/// The same while the upstream can't be asked. Connections of the same credentials may be there from before, so the
+/// session must not be on them: the password may be another by now.
+fn become_unverified(client: &Client, session: &mut Session, mut login: Login) -> Vec<u8> {
+    if let Some(credentials) = &mut login.credentials {
+        credentials.unverified_of = Some(session.id);
+    }
+    become_one(client, session, login)
+}
+
+/// The server has seen the password of a session that logged in while it could not be asked: it joins the others.
+pub(super) fn join_verified(client: &Client, session: &mut Session) {
+    let Some(credentials) = session.login.as_ref().filter(|_| session.replies.in_flight() == 0) else { return };
+    let verified = match &*client.link.borrow() {
+        Link::Lane(lane, _) if lane.is_ready() && client.exclusive.borrow().is_none() => {
+            Rc::new(Credentials { unverified_of: None, ..Credentials::clone(credentials) })
+        }
+        _ => return,
+    };
+    let left: LaneKey = lane_key(session);
+    session.login = Some(verified);
+    relink(client, session);
+    if let Link::Lane(_, node) = &*client.link.borrow() {
+        node.forget_unused(&left);
+    }
+}
