@@ -107,8 +107,7 @@ async fn serve(config: Config, reload: impl Fn() -> Result<Config, ConfigError> 
     }
     let config = Arc::new(config);
     let shared = shared(&config)?;
-    let workers =
-        (0..config.workers.get()).map(|index| Worker::start(index, shared.clone())).collect::<io::Result<Vec<_>>>()?;
+    let workers = Worker::start_all(&shared, config.workers.get())?;
     let control = Rc::new(Control {
         workers,
         recorder: shared.registry.recorder(),

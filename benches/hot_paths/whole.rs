@@ -44,7 +44,7 @@ fn hold(dialogue: &Dialogue, turns: u64) -> Duration {
         BufReader::new(peer.stdout.take().unwrap()).lines().map(|line| line.unwrap().parse::<u64>().unwrap());
     let upstream_port = u16::try_from(says.next().unwrap()).unwrap();
 
-    let worker = Worker::start(0, shared(dialogue.upstream, upstream_port)).unwrap();
+    let worker = Worker::start_all(&shared(dialogue.upstream, upstream_port), 1).unwrap().remove(0);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let (client, _) = listener.accept().unwrap();
     client.set_nonblocking(true).unwrap();

@@ -24,7 +24,13 @@ pub enum Kind {
     PubSub,
     /// `MONITOR`: turns the connection into a stream of the server's requests.
     Monitor,
-    /// Speaks as a replica, or sets a state of the connection, which its other users would inherit.
+    /// An operator's, which may stop the server or stall it: sent only where the configuration says so.
+    Admin,
+    /// `SCRIPT`: sent, but for `SCRIPT DEBUG`, after which a connection is of no use to anyone else.
+    Script,
+    /// A cluster client's, which sets a state of the connection: answered as a server without cluster mode does.
+    ClusterClient,
+    /// Speaks as a replica.
     Refused,
 }
 
@@ -107,7 +113,7 @@ pub enum Transaction {
 }
 
 /// What is not forwarded, by name. A command that may block says so in its flags, but for `WAIT`, which does not.
-const KINDS: [(&str, Kind); 29] = [
+const KINDS: [(&str, Kind); 33] = [
     ("PING", Kind::Local(Local::Ping)),
     ("ECHO", Kind::Local(Local::Echo)),
     ("HELLO", Kind::Local(Local::Hello)),
@@ -134,11 +140,13 @@ const KINDS: [(&str, Kind); 29] = [
     ("SYNC", Kind::Refused),
     ("PSYNC", Kind::Refused),
     ("REPLCONF", Kind::Refused),
-    // The three of a cluster client: the cluster is hidden, and on a shared connection the next user's command would
-    // run in the state that they set.
-    ("ASKING", Kind::Refused),
-    ("READONLY", Kind::Refused),
-    ("READWRITE", Kind::Refused),
+    ("ASKING", Kind::ClusterClient),
+    ("READONLY", Kind::ClusterClient),
+    ("READWRITE", Kind::ClusterClient),
+    ("DEBUG", Kind::Admin),
+    ("FAILOVER", Kind::Admin),
+    ("SHUTDOWN", Kind::Admin),
+    ("SCRIPT", Kind::Script),
 ];
 
 /// Containers, of which Redis's table says nothing but that they are slow.

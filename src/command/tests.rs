@@ -82,7 +82,7 @@ proptest! {
 #[test]
 fn each_command_has_the_kind_that_its_nature_asks_for() {
     let kind = |name: &str| find(name.as_bytes()).unwrap().kind;
-    for name in ["GET", "SET", "PUBLISH", "SPUBLISH", "PUBSUB", "EVAL", "SCAN", "CONFIG", "SHUTDOWN", "CLUSTER"] {
+    for name in ["GET", "SET", "PUBLISH", "SPUBLISH", "PUBSUB", "EVAL", "SCAN", "CONFIG", "CLUSTER"] {
         assert_eq!(kind(name), Kind::Forward, "{name}");
     }
     let blocking: Vec<&str> =
@@ -108,8 +108,11 @@ fn each_command_has_the_kind_that_its_nature_asks_for() {
     assert_eq!(kind("SSUBSCRIBE"), Kind::PubSub);
     assert_eq!(kind("MONITOR"), Kind::Monitor);
     assert_eq!(kind("PSYNC"), Kind::Refused);
+    assert_eq!(kind("SHUTDOWN"), Kind::Admin);
+    assert_eq!(kind("SCRIPT"), Kind::Script);
+    assert_eq!(kind("READONLY"), Kind::ClusterClient);
     assert_eq!(kind("fca.stats"), Kind::Fca(Fca::Stats));
-    assert_eq!(all().iter().filter(|command| command.kind != Kind::Forward).count(), 29 + 10 + 12);
+    assert_eq!(all().iter().filter(|command| command.kind != Kind::Forward).count(), 33 + 10 + 12);
     assert!(fca().iter().all(|command| matches!(command.kind, Kind::Fca(_))) && fca().len() == 12);
 }
 

@@ -128,6 +128,7 @@ impl Config {
         let reloadable = Upstream {
             timeout: running.upstream.timeout,
             on_unreachable: running.upstream.on_unreachable,
+            admin_commands: running.upstream.admin_commands.clone(),
             ..self.upstream.clone()
         };
         let changes = [
@@ -135,7 +136,7 @@ impl Config {
             ("admin_listen", self.admin_listen != running.admin_listen),
             ("workers", self.workers != running.workers),
             ("drain", self.drain != running.drain),
-            ("[upstream] (all but timeout and on_unreachable)", reloadable != running.upstream),
+            ("[upstream] (all but timeout, on_unreachable and admin_commands)", reloadable != running.upstream),
             ("[embedded]", self.embedded != running.embedded),
             ("[log]", self.log != running.log),
         ];
@@ -226,14 +227,8 @@ impl fmt::Debug for Sources {
 }
 
 fn listen_addresses(entry: &Entry) -> Result<Vec<SocketAddr>, String> {
-    let texts: Option<Vec<&str>> = match &entry.value {
-        Value::List(items) => items.iter().map(Entry::as_text).collect(),
-        Value::Text(text) if entry.origin.is_file() => Some(vec![text]),
-        Value::Text(text) => Some(text.split(',').map(str::trim).collect()),
-        _ => None,
-    };
     let addresses: Option<Vec<SocketAddr>> =
-        texts.and_then(|texts| texts.into_iter().map(|text| text.parse().ok()).collect());
+        entry.as_texts().and_then(|texts| texts.into_iter().map(|text| text.parse().ok()).collect());
     let addresses = addresses.filter(|addresses| (1..=LISTEN_MAX).contains(&addresses.len())).ok_or_else(|| {
         let example = "\"127.0.0.1:6380\", or \"0.0.0.0:6380\" for all interfaces";
         expected(&format!("1 to {LISTEN_MAX} IP addresses with ports"), example, entry)

@@ -175,11 +175,11 @@ fn a_longer_timeout_lengthens_the_default_of_dead_after() {
 #[test]
 fn the_reload_that_needs_a_restart_says_so() {
     let running = Config::default();
-    let reloaded = "[upstream]\ntimeout = \"9ms\"\non_unreachable = \"error\"\n[defaults]\nttl = \"1s\"\n[limits]\nclients_max = 1";
+    let reloaded = "[upstream]\ntimeout = \"9ms\"\non_unreachable = \"error\"\nadmin_commands = [\"debug\"]\n[defaults]\nttl = \"1s\"\n[limits]\nclients_max = 1";
     assert_eq!(load(reloaded, &[], &[]).unwrap().needs_restart(&running), [""; 0]);
     let fixed = "listen = \"127.0.0.1:1\"\nworkers = 99\n[upstream]\nbackoff_min = \"1ms\"\n[log]\nlevel = \"warn\"";
     let keys = load(fixed, &[], &[]).unwrap().needs_restart(&running);
-    assert_eq!(keys, ["listen", "workers", "[upstream] (all but timeout and on_unreachable)", "[log]"]);
+    assert_eq!(keys, ["listen", "workers", "[upstream] (all but timeout, on_unreachable and admin_commands)", "[log]"]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use super::secret::Secret;
 use super::secret_keys::SecretKeys;
 use super::section::{Given, Section, expected, quoted};
 use super::url::{self, UpstreamUrl};
+use super::written::Entry;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -36,6 +37,8 @@ pub struct Upstream {
     pub reply_bytes_max: usize,
     /// What a forwarded command gets while the upstream is unreachable.
     pub on_unreachable: OnUnreachable,
+    /// The operators' commands that clients may send, in upper case. None.
+    pub admin_commands: Vec<&'static str>,
     /// The user of Redis's ACL, from the URL or the key `username`.
     pub username: Option<String>,
     /// The password, from the URL, a file or the environment.
@@ -118,6 +121,9 @@ const PASSWORD: SecretKeys =
 /// The words of `on_unreachable`.
 const ON_UNREACHABLE: [(&str, OnUnreachable); 2] = [("nil", OnUnreachable::Nil), ("error", OnUnreachable::Error)];
 
+/// The words of `admin_commands`, with the commands that they stand for.
+const ADMIN_COMMANDS: [(&str, &str); 3] = [("debug", "DEBUG"), ("failover", "FAILOVER"), ("shutdown", "SHUTDOWN")];
+
 impl Default for Upstream {
     fn default() -> Self {
         Self {
@@ -131,6 +137,7 @@ impl Default for Upstream {
             queue_bytes_max: 64 << 20,
             reply_bytes_max: 1 << 30,
             on_unreachable: OnUnreachable::Nil,
+            admin_commands: Vec::new(),
             username: None,
             password: None,
             database: 0,
@@ -164,6 +171,7 @@ impl Upstream {
             queue_bytes_max: section.memory("queue_bytes_max", default.queue_bytes_max, QUEUE_BYTES),
             reply_bytes_max: section.memory("reply_bytes_max", default.reply_bytes_max, REPLY_BYTES),
             on_unreachable: section.choice("on_unreachable", default.on_unreachable, &ON_UNREACHABLE),
+            admin_commands: section.value("admin_commands", read_admin_commands).unwrap_or_default(),
             username,
             password,
             database: url.database,
@@ -195,6 +203,15 @@ fn read_url<'d>(section: &mut Section<'_, 'd>) -> (UpstreamUrl, Option<&'d Origi
     });
     let embedded = UpstreamUrl { target: UpstreamTarget::Embedded, username: None, password: None, database: 0 };
     (url.unwrap_or(embedded), section.entry("url").map(|entry| &entry.origin))
+}
+
+fn read_admin_commands(entry: &Entry) -> Result<Vec<&'static str>, String> {
+    let command = |text: &str| ADMIN_COMMANDS.iter().find(|(word, _)| *word == text).map(|(_, command)| *command);
+    let commands = entry.as_texts().and_then(|texts| texts.into_iter().map(command).collect());
+    commands.ok_or_else(|| {
+        let words: Vec<String> = ADMIN_COMMANDS.iter().map(|(word, _)| quoted(word)).collect();
+        format!("expected a list of {}, or [] for none; found {}", words.join(", "), entry.shown)
+    })
 }
 
 /// The user and the password. The URL counts as one of the sources, by the place where it was written.

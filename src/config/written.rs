@@ -65,6 +65,16 @@ impl Entry {
         }
     }
 
+    /// The texts of a list. One text alone will do in a file; elsewhere they are separated by commas.
+    pub(super) fn as_texts(&self) -> Option<Vec<&str>> {
+        match &self.value {
+            Value::List(items) => items.iter().map(Self::as_text).collect(),
+            Value::Text(text) if self.origin.is_file() => Some(vec![text]),
+            Value::Text(text) => Some(text.split(',').map(str::trim).filter(|text| !text.is_empty()).collect()),
+            _ => None,
+        }
+    }
+
     /// A path that this value names. One in a file is relative to the directory of that file, so that a configuration
     /// means the same from wherever the program is started.
     pub(super) fn resolve(&self, path: &str) -> PathBuf {

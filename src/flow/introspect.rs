@@ -1,4 +1,4 @@
-//! What the proxy tells of itself: INFO, FCA.STATS, CLIENT INFO, and COMMAND with the FCA family in it.
+//! What the proxy tells of itself: INFO, FCA.STATS, and COMMAND with the FCA family in it.
 //!
 //! Guarantees: the upstream's own answer comes first and as it is, where there is one; the proxy's sections follow, and
 //! stand alone while it is gone.
@@ -7,7 +7,6 @@ use super::fca;
 use super::request::{Call, Handled};
 use super::step::{Step, To, Turn};
 use super::{Client, Link};
-use crate::clock;
 use crate::command;
 use crate::embedded;
 use crate::fca::Introspection;
@@ -153,27 +152,6 @@ fn append_stats(out: &mut Vec<u8>, protocol: Protocol, totals: &NamespaceTotals)
             out.extend_from_slice(b"\r\n");
         }
     }
-}
-
-/// One session as CLIENT INFO tells of it (<https://redis.io/docs/latest/commands/client-list/>), as far as the proxy
-/// knows it.
-pub(super) fn client_line(session: &Session) -> String {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    format!(
-        "id={} addr={} laddr={} name={} age={} db={} multi={} cmd={} user={} resp={} lib-name={} lib-ver={}\n",
-        session.id,
-        session.peer,
-        session.local,
-        text(&session.identity.name),
-        clock::now().saturating_duration_since(session.connected_at).as_secs(),
-        session.database,
-        if session.transaction.is_queueing() { 0 } else { -1 },
-        session.last_command.to_ascii_lowercase(),
-        session.login.as_ref().map_or_else(|| "default".to_owned(), |login| login.display_name()),
-        if session.protocol == Protocol::Resp3 { 3 } else { 2 },
-        text(&session.identity.library),
-        text(&session.identity.library_version),
-    )
 }
 
 /// COMMAND and its subcommands: the upstream's answer with the FCA family in it.

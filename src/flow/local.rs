@@ -7,7 +7,7 @@
 
 use super::request::{Call, Handled, relink};
 use super::step::{Step, To, Turn, Waiter};
-use super::{Client, Link, exclusive, introspect, lane_key, login, tracking, transaction};
+use super::{Client, Link, clients, exclusive, introspect, lane_key, login, tracking, transaction};
 use crate::command::Local;
 use crate::metrics::Outcome;
 use crate::resp::{Arguments, Protocol, ReplyError, encode};
@@ -32,7 +32,8 @@ pub(super) fn handle(
         return handled;
     }
     match which {
-        Local::Ping | Local::Echo | Local::Client => match answer(session, which, arguments) {
+        Local::Client if let Some(handled) = clients::handle(call, session, request, arguments) => handled,
+        Local::Ping | Local::Echo | Local::Client => match answer(call, session, which, arguments) {
             Ok(frame) => call.say(session, Outcome::Ok, |out| out.extend_from_slice(&frame)),
             Err(error) => call.reject(session, &error),
         },
@@ -50,7 +51,12 @@ pub(super) fn handle(
 }
 
 /// The reply to PING, ECHO or CLIENT, which depends on nothing but the session.
-pub(super) fn answer(session: &mut Session, which: Local, arguments: &[&[u8]]) -> Result<Vec<u8>, ReplyError> {
+pub(super) fn answer(
+    call: &Call<'_>,
+    session: &mut Session,
+    which: Local,
+    arguments: &[&[u8]],
+) -> Result<Vec<u8>, ReplyError> {
     let mut out = Vec::new();
     match (which, arguments) {
         (Local::Ping, [_] | [_, _]) if session.protocol == Protocol::Resp2 && session.modes.has(Mode::Subscribed) => {
@@ -61,7 +67,7 @@ pub(super) fn answer(session: &mut Session, which: Local, arguments: &[&[u8]]) -
         (Local::Ping, [_]) => encode::simple(&mut out, "PONG"),
         (Local::Ping | Local::Echo, [_, message]) => encode::bulk(&mut out, message),
         (Local::Ping, _) => return Err(ReplyError::wrong_arity("ping")),
-        (Local::Client, [_, subcommand, rest @ ..]) => client(session, subcommand, rest, &mut out)?,
+        (Local::Client, [_, subcommand, rest @ ..]) => client(call, session, subcommand, rest, &mut out)?,
         (Local::Client, _) => return Err(ReplyError::wrong_arity("client")),
         _ => return Err(ReplyError::wrong_arity("echo")),
     }
@@ -321,8 +327,15 @@ fn reset(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]]) -> Handled
 }
 
 /// CLIENT and its subcommands, as far as they are about this connection.
-fn client(session: &mut Session, subcommand: &[u8], rest: &[&[u8]], out: &mut Vec<u8>) -> Result<(), ReplyError> {
-    let subcommand = String::from_utf8_lossy(subcommand).to_ascii_uppercase();
+fn client(
+    call: &Call<'_>,
+    session: &mut Session,
+    as_written: &[u8],
+    rest: &[&[u8]],
+    out: &mut Vec<u8>,
+) -> Result<(), ReplyError> {
+    let as_written = String::from_utf8_lossy(as_written);
+    let subcommand = as_written.to_ascii_uppercase();
     match (subcommand.as_str(), rest) {
         ("ID", []) => encode::integer(out, i64::try_from(session.id).unwrap_or(i64::MAX)),
         ("GETNAME", []) if session.identity.name.is_empty() => encode::nil(out, session.protocol),
@@ -337,7 +350,7 @@ fn client(session: &mut Session, subcommand: &[u8], rest: &[&[u8]], out: &mut Ve
             encode::simple(out, "OK");
         }
         ("INFO", []) => {
-            let line = introspect::client_line(session);
+            let line = clients::client_line(call.client, session, call.now);
             match session.protocol {
                 Protocol::Resp2 => encode::bulk(out, line.as_bytes()),
                 Protocol::Resp3 => encode::verbatim(out, line.as_bytes()),
@@ -346,15 +359,16 @@ fn client(session: &mut Session, subcommand: &[u8], rest: &[&[u8]], out: &mut Ve
         ("NO-EVICT", [switch]) if is_switch(switch) => encode::simple(out, "OK"),
         ("NO-EVICT", [_]) => return Err(ReplyError::syntax()),
         ("TRACKINGINFO", []) => append_tracking_off(out, session.protocol),
-        ("GETREDIR", []) => encode::integer(out, -1),
         ("ID" | "GETNAME" | "SETNAME" | "SETINFO" | "INFO" | "NO-EVICT" | "TRACKINGINFO" | "GETREDIR", _) => {
             return Err(ReplyError::wrong_arity(&format!("client|{subcommand}")));
         }
-        ("LIST" | "KILL" | "PAUSE" | "UNPAUSE" | "REPLY" | "TRACKING" | "CACHING" | "UNBLOCK" | "HELP", _) => {
-            return Err(ReplyError::new(format!("ERR CLIENT {subcommand} is not supported by fca-proxy yet")));
+        ("REPLY" | "TRACKING" | "CACHING", _) => {
+            // Elsewhere they never come here.
+            let text = format!("ERR CLIENT {subcommand} is not supported by fca-proxy inside MULTI");
+            return Err(ReplyError::new(text));
         }
         _ => {
-            return Err(ReplyError::new(format!("ERR unknown subcommand '{subcommand}'. Try CLIENT HELP.")));
+            return Err(ReplyError::new(format!("ERR unknown subcommand '{as_written}'. Try CLIENT HELP.")));
         }
     }
     Ok(())
@@ -373,7 +387,7 @@ fn append_tracking_off(out: &mut Vec<u8>, protocol: Protocol) {
 }
 
 /// A number in the one form that Redis takes: no plus sign, no leading zeros.
-fn strict_number(text: &[u8]) -> Option<i64> {
+pub(super) fn strict_number(text: &[u8]) -> Option<i64> {
     let text = std::str::from_utf8(text).ok()?;
     text.parse::<i64>().ok().filter(|number| number.to_string() == text)
 }

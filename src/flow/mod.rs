@@ -9,10 +9,12 @@
 
 mod blocking;
 mod client;
+mod clients;
 mod exclusive;
 mod fca;
 mod flush;
 mod forward;
+mod gate;
 mod gather;
 mod introspect;
 mod local;
@@ -26,6 +28,7 @@ mod tracking;
 mod transaction;
 
 pub use client::Client;
+pub use clients::{Crew, Findings, Inquiry, Question, answer};
 pub use request::{Handled, handle};
 pub use settings::{Namespace, Settings};
 pub use step::{Step, Waiter};
@@ -71,6 +74,8 @@ pub struct Core {
     pub registry: Arc<Registry>,
     /// The upstream as all workers see it; none when there is none.
     pub upstream: Option<Arc<NodeStatus>>,
+    /// Who reaches the clients of the other workers.
+    crew: Box<dyn Crew>,
     /// Clients with something to write.
     dirty: RefCell<Vec<Rc<Client>>>,
     /// The list of the last turn, kept for its allocation.
@@ -94,12 +99,14 @@ impl Core {
         recorder: Arc<Recorder>,
         registry: Arc<Registry>,
         upstream: Option<Arc<NodeStatus>>,
+        crew: Box<dyn Crew>,
     ) -> Rc<Self> {
         Rc::new(Self {
             settings: RefCell::new(Rc::new(settings)),
             recorder,
             registry,
             upstream,
+            crew,
             dirty: RefCell::default(),
             flushing: RefCell::default(),
             buffers: RefCell::default(),

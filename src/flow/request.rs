@@ -5,7 +5,8 @@
 
 use super::step::{Step, To, Waiter};
 use super::{
-    Client, Link, Settings, blocking, exclusive, fca, forward, lane_key, local, login, pubsub, stream, transaction,
+    Client, Link, Settings, blocking, exclusive, fca, forward, gate, lane_key, local, login, pubsub, stream,
+    transaction,
 };
 use crate::command::{self, Command, Flags, Kind, Local};
 use crate::metrics::{Family, Outcome};
@@ -105,9 +106,17 @@ fn carry_out(
     arrived: Instant,
     now: Instant,
 ) -> Handled {
+    session.active_at = now;
     let settings = Rc::clone(&client.core.settings.borrow());
-    prepare(client, session);
-    let shared = client.link.borrow();
+    if session.login.as_ref().is_some_and(|login| login.unverified_of.is_some()) {
+        login::join_verified(client, session);
+    }
+    let mut shared = client.link.borrow();
+    if is_left(&shared, session) {
+        drop(shared);
+        relink(client, session);
+        shared = client.link.borrow();
+    }
     exclusive::mind(client, session);
     let exclusive = exclusive::link(client, &shared);
     let deadline = arrived + settings.timeout;
@@ -118,17 +127,21 @@ fn carry_out(
     };
     let command = command::find(&request[0]);
     let family = command.map_or(Family::Other, |command| command.family);
-    let call = Call { client, settings: &settings, link, protocol: session.protocol, now, deadline, family };
+    let apart;
+    let mut call = Call { client, settings: &settings, link, protocol: session.protocol, now, deadline, family };
     if session.is_plain() {
         match command {
-            Some(command) if command.has_subcommands && is_hazard(&request) => {}
             Some(Command { kind: Kind::Forward, name, flags, .. }) => {
                 session.last_command = name;
                 if looks_up(session) && !flags.contains(Flags::READONLY) {
                     return Handled::WaitUntilAnswered;
                 }
-                if session.reads_apart > 0 {
-                    return stream::forward_apart(&call, session, request, *flags);
+                if session.reads_apart > 0
+                    && flags.contains(Flags::READONLY)
+                    && let Some(link) = stream::go_apart(&call, session)
+                {
+                    apart = link;
+                    call.link = &apart;
                 }
                 return forward::forward(&call, session, request);
             }
@@ -149,18 +162,12 @@ pub(super) fn looks_up(session: &Session) -> bool {
     !session.lookups.is_empty() && session.replies.in_flight() > 0
 }
 
-/// What comes before any request: a session that logged in, or whose lane was retired, moves to where it belongs.
+/// Whether the session is to move to another lane, since this one was retired and nothing of it is in flight there.
 #[inline]
-pub(super) fn prepare(client: &Client, session: &mut Session) {
-    if session.login.as_ref().is_some_and(|login| login.unverified_of.is_some()) {
-        login::join_verified(client, session);
-    }
-    let is_over = match &*client.link.borrow() {
+fn is_left(link: &Link, session: &Session) -> bool {
+    match link {
         Link::Lane(lane, _) => lane.is_retired() && (session.replies.in_flight() == 0 || lane.is_dead()),
         Link::Embedded(_) | Link::Disabled | Link::Unreachable => false,
-    };
-    if is_over {
-        relink(client, session);
     }
 }
 
@@ -196,13 +203,14 @@ fn handle_special(
         Kind::Fca(which) => fca::handle(call, session, which, arguments),
         Kind::Local(which) => local::handle(call, session, which, request, arguments),
         Kind::Transaction(which) => transaction::handle(call, session, which, request, arguments),
-        Kind::Forward if command.has_subcommands && is_hazard(&request) => not_yet(call, session, command, request),
         Kind::Forward => forward::forward(call, session, request),
         Kind::Blocking if !command::blocks(command, arguments) => forward::forward(call, session, request),
         Kind::Blocking => blocking::handle(call, session, command, request, arguments),
         Kind::PubSub => pubsub::handle(call, session, command, request, arguments),
         Kind::Monitor => pubsub::monitor(call, session, request),
-        Kind::Refused => not_yet(call, session, command, request),
+        Kind::Admin | Kind::Script | Kind::ClusterClient | Kind::Refused => {
+            gate::handle(call, session, command, request)
+        }
     }
 }
 
@@ -227,23 +235,6 @@ fn refuse_subscriber(call: &Call<'_>, session: &mut Session, command: &Command, 
 /// which must not happen to one that others share.
 pub(super) fn is_http(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"POST") || name.eq_ignore_ascii_case(b"HOST:")
-}
-
-/// A subcommand that changes what the connection is for, so that no other session could use it afterwards.
-pub(super) fn is_hazard(request: &Arguments<'_>) -> bool {
-    request[0].eq_ignore_ascii_case(b"SCRIPT") && request.at(1).is_some_and(|word| word.eq_ignore_ascii_case(b"DEBUG"))
-}
-
-/// What needs a connection of its own that this version does not give.
-fn not_yet(call: &Call<'_>, session: &mut Session, command: &Command, request: Arguments<'_>) -> Handled {
-    match call.link {
-        // The embedded store has Redis's own words for what it does not know.
-        Link::Embedded(_) => forward::forward(call, session, request),
-        Link::Disabled | Link::Unreachable | Link::Lane(..) => {
-            let text = format!("ERR {} is not supported by fca-proxy yet", command.name);
-            call.reject(session, &ReplyError::new(text))
-        }
-    }
 }
 
 /// Points a session at the lane of its protocol and database.

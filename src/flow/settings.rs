@@ -20,6 +20,8 @@ pub struct Settings {
     pub timeout: Duration,
     /// What forwarded commands are answered while the upstream is gone.
     pub on_unreachable: OnUnreachable,
+    /// Operators' commands that clients may send, in upper case.
+    pub admin_commands: Vec<&'static str>,
     /// How many databases the embedded store has.
     pub embedded_databases: u32,
     /// What each entry's key begins with.
@@ -69,6 +71,7 @@ impl Settings {
             limits,
             timeout: config.upstream.timeout,
             on_unreachable: config.upstream.on_unreachable,
+            admin_commands: config.upstream.admin_commands.clone(),
             embedded_databases: config.embedded.databases,
             key_prefix: config.key_prefix.as_bytes().into(),
             unknown_namespaces: config.unknown_namespaces,

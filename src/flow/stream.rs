@@ -11,10 +11,10 @@
 //!   reply     lane's task ──takes_parts / part / last_part──▶ reply queue       full client: the lane is not read
 //! ```
 
-use super::request::{Call, Handled, is_hazard, is_http, prepare};
+use super::request::{Call, is_http};
 use super::step::{Step, To, Waiter, took, unreachable_frame};
-use super::{Client, Link, exclusive, forward, lane_key, transaction};
-use crate::command::{self, Command, Fca, Flags, Kind};
+use super::{Client, Link, exclusive, lane_key, transaction};
+use crate::command::{self, Command, Fca, Kind};
 use crate::metrics::{Family, Limit, Outcome};
 use crate::resp::{Arguments, ReplyError, encode};
 use crate::session::{Mode, Session, Shape, Slot};
@@ -85,7 +85,6 @@ pub fn begin(
     let command = command::find(begun.at(0).unwrap_or_default());
     let family = command.map_or(Family::Other, |command| command.family);
     let nowhere = |answer| Begun::Upload(Upload(Target::Nowhere { answer, family }));
-    prepare(client, session);
     if matches!(&*client.link.borrow(), Link::Embedded(_)) {
         return Begun::Held;
     }
@@ -96,9 +95,7 @@ pub fn begin(
                 None => Begun::Held,
             };
         }
-        Some(command) if command.kind != Kind::Forward || (command.has_subcommands && is_hazard(&begun)) => {
-            return Begun::Held;
-        }
+        Some(command) if command.kind != Kind::Forward => return Begun::Held,
         None if begun.at(0).is_some_and(is_http) => return Begun::Held,
         // Who has no use for one reply can hold its request.
         _ if session.modes.has(Mode::ReplySkip) => return Begun::Held,
@@ -240,24 +237,20 @@ pub(super) struct Receiving {
     allowance: Cell<usize>,
 }
 
-/// A read of a session that has lately received large replies: on a connection of its own where one is to be had, so
-/// that nobody else waits behind the next one.
-pub(super) fn forward_apart(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, flags: Flags) -> Handled {
-    if !flags.contains(Flags::READONLY) {
-        return forward::forward(call, session, request);
-    }
+/// Where a read goes of a session that has lately received large replies: to a connection of its own, if one is to be
+/// had, so that nobody else waits behind the next one.
+#[cold]
+pub(super) fn go_apart(call: &Call<'_>, session: &mut Session) -> Option<Link> {
     session.reads_apart -= 1;
-    if let Link::Lane(_, node) = call.link
-        && session.replies.in_flight() == 0
-        && session.transaction.is_none()
-        && call.client.exclusive.borrow().is_none()
-        && let Some(lane) = node.spare_exclusive_lane(lane_key(session))
-    {
-        call.client.tainted.set(false);
-        *call.client.exclusive.borrow_mut() = Some(Rc::clone(&lane));
-        return forward::send(call, session, &lane, request, Step::Forward);
+    let Link::Lane(_, node) = call.link else { return None };
+    let exclusive = &mut *call.client.exclusive.borrow_mut();
+    if session.replies.in_flight() > 0 || !session.transaction.is_none() || exclusive.is_some() {
+        return None;
     }
-    forward::forward(call, session, request)
+    let lane = node.spare_exclusive_lane(lane_key(session))?;
+    call.client.tainted.set(false);
+    *exclusive = Some(Rc::clone(&lane));
+    Some(Link::Lane(lane, Rc::clone(node)))
 }
 
 /// Whether the reply to this request may be handed to its client in pieces, from now on.

@@ -4,6 +4,7 @@
 //! it read, and reach it (<https://redis.io/docs/latest/develop/reference/client-side-caching/>). CLIENT REPLY needs no
 //! upstream: requests are carried out, and their replies are dropped here.
 
+use super::clients;
 use super::exclusive::{self, Taken};
 use super::forward;
 use super::pubsub;
@@ -30,8 +31,8 @@ pub(super) fn handle(
         Some(caching(call, session, request, rest))
     } else if is("TRACKINGINFO") && session.modes.has(Mode::Tracking) {
         Some(forward::forward(call, session, request))
-    } else if is("GETREDIR") && rest.is_empty() && session.modes.has(Mode::Tracking) {
-        let target = session.modes.redirect.and_then(|id| i64::try_from(id).ok()).unwrap_or(0);
+    } else if is("GETREDIR") && rest.is_empty() {
+        let target = clients::redirect(session);
         Some(call.say(session, Outcome::Ok, |out| encode::integer(out, target)))
     } else if is("NO-TOUCH") {
         Some(no_touch(call, session, request, rest))

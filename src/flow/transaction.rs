@@ -6,9 +6,9 @@
 
 use super::exclusive::{self, Taken};
 use super::forward;
-use super::request::{Call, Handled, is_hazard, relink};
+use super::request::{Call, Handled, relink};
 use super::step::{Step, To, Turn, Waiter, unreachable_frame};
-use super::{Client, Link, fca, local};
+use super::{Client, Link, clients, fca, gate, local};
 use crate::command::{Command, Kind, Local, Transaction as Which};
 use crate::config::OnUnreachable;
 use crate::metrics::{Family, Outcome};
@@ -107,12 +107,11 @@ pub(super) fn queue(
         Some((_, Kind::Transaction(Which::Unwatch))) => queue_one(call, session, request),
         Some((_, Kind::Fca(which))) => fca::queue(call, session, which, arguments),
         Some((_, Kind::Local(which))) => queue_local(call, session, which, request, arguments),
-        Some((command, Kind::Forward)) if is_hazard(&request) => {
-            let text = format!("ERR {} is not supported by fca-proxy yet", command.name);
-            call.reject(session, &ReplyError::new(text))
+        Some((command, Kind::Admin | Kind::Script | Kind::ClusterClient | Kind::Refused)) => {
+            gate::queue(call, session, command, request)
         }
         // Their confirmations would stand in EXEC's reply, or behind it, as many as there are names.
-        Some((command, Kind::PubSub | Kind::Refused)) => {
+        Some((command, Kind::PubSub)) => {
             let text = format!("ERR {} inside MULTI is not supported by fca-proxy", command.name);
             call.reject(session, &ReplyError::new(text))
         }
@@ -121,7 +120,7 @@ pub(super) fn queue(
 }
 
 /// Queues a command as it is.
-fn queue_one(call: &Call<'_>, session: &mut Session, request: Arguments<'_>) -> Handled {
+pub(super) fn queue_one(call: &Call<'_>, session: &mut Session, request: Arguments<'_>) -> Handled {
     with_lane(call, session, |call, session, lane| {
         let handled = forward::send(call, session, lane, request, Step::Queued);
         session.transaction.queue(Shape::One);
@@ -155,7 +154,8 @@ fn queue_local(
                 _ => queue_one(call, session, request),
             }
         }
-        Local::Ping | Local::Echo | Local::Client => match local::answer(session, which, arguments) {
+        Local::Client if let Some(handled) = clients::queue(call, session, request, arguments) => handled,
+        Local::Ping | Local::Echo | Local::Client => match local::answer(call, session, which, arguments) {
             Ok(frame) => queue_shaped(call, session, Shape::Here(frame), |_| {}),
             Err(error) => call.reject(session, &error),
         },

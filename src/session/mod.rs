@@ -30,6 +30,8 @@ pub struct Session {
     pub local: SocketAddr,
     /// When it connected.
     pub connected_at: Instant,
+    /// When its last request was carried out.
+    pub active_at: Instant,
     /// In which version of the protocol it is answered.
     pub protocol: Protocol,
     /// The database it selected.
@@ -91,6 +93,7 @@ impl Session {
             peer,
             local,
             connected_at: now,
+            active_at: now,
             protocol: Protocol::Resp2,
             database,
             login: None,

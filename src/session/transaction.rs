@@ -163,6 +163,11 @@ impl Queued {
         self.shaped
     }
 
+    /// How many commands the client queued.
+    pub fn count(&self) -> usize {
+        self.runs.iter().map(|run| if let Run::Plain(count) = run { *count } else { 1 }).sum()
+    }
+
     /// Bytes of the answers that are kept for EXEC.
     pub fn kept_bytes(&self) -> usize {
         self.kept_bytes
@@ -297,6 +302,7 @@ mod tests {
             let mut queued = Queued::default();
             shapes.iter().for_each(|shape| queued.push(shape.clone()));
             prop_assert!(queued.shapes().eq(&shapes));
+            prop_assert_eq!(queued.count(), shapes.len());
             let shaped = shapes.iter().filter(|shape| **shape != Shape::One).count();
             prop_assert_eq!(queued.shaped(), shaped);
             prop_assert_eq!(queued.is_plain(), shaped == 0);

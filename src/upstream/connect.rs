@@ -58,6 +58,8 @@ pub struct ServerFacts {
     pub speaks_resp3: bool,
     /// Whether it asks for a password that was not given to it: it serves those who log in.
     pub wants_login: bool,
+    /// What it calls the connection on which it said so (Redis 5 and later).
+    pub connection_id: Option<u64>,
 }
 
 /// Why a connection could not be made.
@@ -167,12 +169,24 @@ async fn shake_hands(
     match error_words(&replies.next().await?) {
         Some(words) if credentials.is_none() && wants_login(&words) => {
             facts.wants_login = true;
-            Ok(facts)
+            return Ok(facts);
         }
         // A user that may not PING has been answered all the same.
-        Some(words) if !words.starts_with("NOPERM") => Err(refusal(words, key)),
-        _ => Ok(facts),
+        Some(words) if !words.starts_with("NOPERM") => return Err(refusal(words, key)),
+        _ => {}
     }
+    if !facts.speaks_resp3 {
+        // Its HELLO would have told. Older than 5: an error, and nobody can be unblocked there.
+        replies.stream.write_all(b"*2\r\n$6\r\nCLIENT\r\n$2\r\nID\r\n").await?;
+        replies.stream.flush().await?;
+        facts.connection_id = connection_id(&replies.next().await?);
+    }
+    Ok(facts)
+}
+
+/// The number in an integer reply.
+fn connection_id(reply: &[u8]) -> Option<u64> {
+    std::str::from_utf8(reply.strip_prefix(b":")?).ok()?.trim_end().parse().ok()
 }
 
 /// A refusal is about the login where a client has chosen it, unless the server says that it serves nobody.
@@ -206,7 +220,7 @@ fn server_facts(reply: &[u8], key: &LaneKey, credentials: Option<&Credentials>) 
     match (error_words(reply), key.protocol) {
         // RESP2 is what every connection begins with.
         (Some(words), Protocol::Resp2) if credentials.is_none() && wants_login(&words) => {
-            Ok(ServerFacts { version: None, speaks_resp3: true, wants_login: true })
+            Ok(ServerFacts { version: None, speaks_resp3: true, wants_login: true, connection_id: None })
         }
         (Some(words), Protocol::Resp3) if credentials.is_none() && wants_login(&words) => {
             Err(ConnectError::LoginWanted(words))
@@ -216,9 +230,10 @@ fn server_facts(reply: &[u8], key: &LaneKey, credentials: Option<&Credentials>) 
         (Some(_), Protocol::Resp2) => Ok(ServerFacts::default()),
         (None, _) => {
             let pairs = elements(reply).unwrap_or_default();
-            let version = pairs.chunks_exact(2).find(|pair| payload(pair[0]) == Some(b"version"));
-            let version = version.and_then(|pair| payload(pair[1])).map(|v| String::from_utf8_lossy(v).into_owned());
-            Ok(ServerFacts { version, speaks_resp3: true, wants_login: false })
+            let value = |name: &[u8]| Some(pairs.chunks_exact(2).find(|pair| payload(pair[0]) == Some(name))?[1]);
+            let version = value(b"version").and_then(payload).map(|v| String::from_utf8_lossy(v).into_owned());
+            let connection_id = value(b"id").and_then(connection_id);
+            Ok(ServerFacts { version, speaks_resp3: true, wants_login: false, connection_id })
         }
     }
 }

@@ -74,6 +74,8 @@ pub struct Lane<W> {
     pub tenure: Tenure,
     queue_bytes_max: usize,
     state: Cell<LaneState>,
+    /// What the server calls its connection.
+    server_id: Cell<Option<u64>>,
     pub(super) queue: RefCell<Queue<W>>,
     /// Whether an exclusive lane waits in the pool for its next session.
     pooled: Cell<bool>,
@@ -137,6 +139,7 @@ impl<W> Lane<W> {
             tenure,
             queue_bytes_max,
             state: Cell::new(LaneState::Connecting),
+            server_id: Cell::new(None),
             queue: RefCell::new(queue),
             pooled: Cell::new(false),
             listener: RefCell::new(None),
@@ -248,6 +251,11 @@ impl<W> Lane<W> {
         self.state.get() == LaneState::Ready
     }
 
+    /// The number that the server gave its connection, as CLIENT ID tells it; `None` without one, or before Redis 5.
+    pub fn server_id(&self) -> Option<u64> {
+        self.server_id.get()
+    }
+
     /// Whether the lane will never carry a request again.
     pub fn is_dead(&self) -> bool {
         self.state.get() == LaneState::Dead
@@ -289,6 +297,9 @@ impl<W> Lane<W> {
     }
 
     pub(super) fn set_state(&self, state: LaneState) {
+        if state != LaneState::Ready {
+            self.server_id.set(None);
+        }
         if self.state.get() != LaneState::Dead {
             self.state.set(state);
         }
@@ -305,6 +316,12 @@ impl<W> Lane<W> {
 
     pub(super) fn is_pooled(&self) -> bool {
         self.pooled.get()
+    }
+
+    /// The lane has a connection.
+    pub(super) fn set_ready(&self, server_id: Option<u64>) {
+        self.server_id.set(server_id);
+        self.set_state(LaneState::Ready);
     }
 
     pub(super) fn has_requests(&self) -> bool {

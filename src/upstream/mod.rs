@@ -17,6 +17,7 @@
 
 mod breaker;
 mod connect;
+mod incoming;
 mod lane;
 mod node;
 mod pipeline;

@@ -312,8 +312,9 @@ impl<R: Replies> Node<R> {
             Ok((stream, facts)) => {
                 self.recorder.add(Counter::UpstreamConnects, 1);
                 self.status.connected();
+                let server_id = facts.connection_id;
                 self.learn(key, facts);
-                Ok(Connection { stream, _permit: permit })
+                Ok(Connection { stream, server_id, _permit: permit })
             }
             Err(error) => {
                 if matches!(error, ConnectError::LoginWanted(_)) {
@@ -418,6 +419,8 @@ fn is_unused<W>(lane: &Rc<Lane<W>>) -> bool {
 /// A connection that counts against `upstream.connections_max` while it lives.
 pub(super) struct Connection {
     pub(super) stream: Stream,
+    /// What the server calls it.
+    pub(super) server_id: Option<u64>,
     _permit: Permit,
 }
 

@@ -4,17 +4,18 @@
 //! was enqueued in a turn leaves in one write; a large reply is handed over in pieces, and read no faster than its
 //! client takes it; a connection that makes no progress for `dead_after` with replies due is closed, unless it is a
 //! client that keeps it waiting; a panic in here costs the requests of this lane, not the lane. Leaves pairing to
-//! `pipeline.rs` and what a reply means to [`Replies`].
+//! `pipeline.rs`, large replies to `incoming.rs`, and what a reply means to [`Replies`].
 
 use super::connect::ConnectError;
-use super::lane::{Lane, LaneState, STREAM_BUFFER_BYTES, STREAM_BYTES_MIN, Tenure, Upload};
+use super::incoming::Incoming;
+use super::lane::{Lane, LaneState, STREAM_BUFFER_BYTES, Tenure, Upload};
 use super::node::{Connection, Node, UNUSED_HOLDERS};
 use super::pipeline::Popped;
-use super::{Failure, Replies, Room};
+use super::{Failure, Replies};
 use crate::alarm::Alarm;
 use crate::clock;
 use crate::metrics::{Counter, Gauge, Limit};
-use crate::resp::{BadReply, ReplyScanner, ReplyTail};
+use crate::resp::{BadReply, ReplyScanner};
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
@@ -88,7 +89,7 @@ async fn run<R: Replies>(node: Rc<Node<R>>, lane: Rc<Lane<R::Waiter>>) {
         eager = lane.key == node.main_key();
         match connecting(&node, &lane).await {
             Ok(connection) => {
-                lane.set_state(LaneState::Ready);
+                lane.set_ready(connection.server_id);
                 node.recorder.add(Counter::UpstreamReconnects, u64::from(connected_before));
                 connected_before = true;
                 let mut running = Running::new(&node, &lane, connection);
@@ -241,7 +242,7 @@ fn tell<R: Replies>(node: &Node<R>, waiters: Vec<Popped<R::Waiter>>, failure: &F
 
 /// Why a connection ended.
 #[derive(Debug)]
-enum Ended {
+pub(super) enum Ended {
     /// Its session has no more use for it.
     Released,
     /// The upstream closed it.
@@ -270,42 +271,35 @@ impl fmt::Display for Ended {
     }
 }
 
-/// A reply that is handed over in pieces.
-struct Incoming<W> {
-    /// Whose it is; none when nobody wants it any more.
-    answered: Option<Popped<W>>,
-    tail: ReplyTail,
-}
-
 /// A lane with a connection.
-struct Running<'a, R: Replies> {
-    node: &'a Rc<Node<R>>,
-    lane: &'a Rc<Lane<R::Waiter>>,
+pub(super) struct Running<'a, R: Replies> {
+    pub(super) node: &'a Rc<Node<R>>,
+    pub(super) lane: &'a Rc<Lane<R::Waiter>>,
     connection: Connection,
     /// Bytes read; those from `start` to `end` were not consumed.
-    buffer: Vec<u8>,
-    start: usize,
-    end: usize,
-    scanner: ReplyScanner,
+    pub(super) buffer: Vec<u8>,
+    pub(super) start: usize,
+    pub(super) end: usize,
+    pub(super) scanner: ReplyScanner,
     /// The oldest reply, while it is handed over in pieces; a tombstone stands for it in the pipeline.
-    incoming: Option<Incoming<R::Waiter>>,
+    pub(super) incoming: Option<Incoming<R::Waiter>>,
     /// The note of the reply in hand; kept for its allocation.
-    note: Vec<u8>,
+    pub(super) note: Vec<u8>,
     alarm: Alarm,
     connected_at: Instant,
     /// Whether a session's request was answered.
-    served: bool,
+    pub(super) served: bool,
     /// Since when there is no progress; bytes read since then.
-    quiet_since: Instant,
-    quiet_bytes: u64,
+    pub(super) quiet_since: Instant,
+    pub(super) quiet_bytes: u64,
     /// Bytes of the reply that has arrived in part, as far as they came since the alarm went off last.
-    step_bytes: u64,
+    pub(super) step_bytes: u64,
     /// Whether no reply was due at the end of the last turn.
     was_idle: bool,
     /// Whether it was a client that kept the upstream from answering, or us from reading, at the end of the last turn.
     was_excused: bool,
     /// Until when the replies behind a large one are not late.
-    excused_until: Instant,
+    pub(super) excused_until: Instant,
     /// What this lane has added to the gauge of requests in flight.
     in_flight: i64,
 }
@@ -535,85 +529,6 @@ impl<'a, R: Replies> Running<'a, R> {
             (self.quiet_since, self.quiet_bytes) = (now, 0);
         }
         Ok(())
-    }
-
-    /// Whether the reply that has arrived in part is better not held whole. A push is, and an error is short.
-    fn is_large(&self) -> bool {
-        let (there, kind) = (self.end - self.start, self.buffer[self.start]);
-        // Where somebody listens only a string is sure to be a reply.
-        let may_be_push = kind == b'>' || (self.lane.has_listener() && kind != b'$');
-        self.scanner.declared().max(there) > STREAM_BYTES_MIN && !may_be_push && kind != b'-'
-    }
-
-    /// Begins to hand over a reply in pieces, if whoever waits for it takes it so.
-    fn begin_incoming(&mut self) -> bool {
-        let taken = {
-            let queue = &mut *self.lane.queue.borrow_mut();
-            if queue.pipeline.is_empty() {
-                // Nobody has asked for it, which is told once it is whole.
-                return false;
-            }
-            queue.pipeline.take_first()
-        };
-        if let Some(answered) = taken {
-            let declared = self.scanner.declared();
-            let Some(room) = self.node.replies.takes_parts(self.lane, &answered.waiter, declared) else {
-                self.lane.queue.borrow_mut().pipeline.put_back_first(answered);
-                return false;
-            };
-            self.make_way(room);
-            if !self.served {
-                self.served = true;
-                self.node.on_served();
-            }
-            self.incoming = Some(Incoming { answered: Some(answered), tail: ReplyTail::default() });
-        } else {
-            self.incoming = Some(Incoming { answered: None, tail: ReplyTail::default() });
-        }
-        // The tail follows the reply from its beginning.
-        self.scanner = ReplyScanner::default();
-        true
-    }
-
-    /// Hands over what has come of a large reply; true when that was its end.
-    fn pass_on(&mut self, now: Instant) -> Result<bool, Ended> {
-        let Some(incoming) = &mut self.incoming else { return Ok(true) };
-        let unread = &self.buffer[self.start..self.end];
-        let end = incoming.tail.feed(unread).map_err(Ended::BadReply)?;
-        let piece = &unread[..end.unwrap_or(unread.len())];
-        self.start += piece.len();
-        self.excused_until = now + self.node.options.timeout;
-        if end.is_none() {
-            let room = incoming.answered.as_ref().map_or(Room::Free, |it| self.node.replies.part(&it.waiter, piece));
-            self.make_way(room);
-            return Ok(false);
-        }
-        // The tombstone that stood for it.
-        self.lane.queue.borrow_mut().pipeline.pop(&mut self.note);
-        match self.incoming.take().and_then(|incoming| incoming.answered) {
-            Some(answered) => self.node.replies.last_part(answered, piece, now),
-            None => self.node.recorder.add(Counter::UpstreamLateReplies, 1),
-        }
-        (self.quiet_since, self.quiet_bytes) = (now, 0);
-        self.step_bytes = self.step_bytes.min((self.end - self.start) as u64);
-        Ok(true)
-    }
-
-    /// Nobody is to begin anything behind a reply that takes long.
-    fn make_way(&self, room: Room) {
-        if room != Room::Free && self.lane.tenure == Tenure::Shared {
-            self.node.retire(self.lane);
-        }
-    }
-
-    /// Whether the client of a large reply has no room for more. Others are never kept waiting for that: where they
-    /// share the lane and there is no connection to put in its place, the client's reply is held instead.
-    fn is_paused(&self) -> bool {
-        let answered = self.incoming.as_ref().and_then(|incoming| incoming.answered.as_ref());
-        let full = answered.is_some_and(|it| self.node.replies.part(&it.waiter, b"") == Room::Full);
-        let paused = full && (self.lane.tenure == Tenure::Exclusive || self.lane.is_retired());
-        self.lane.paused.set(paused);
-        paused
     }
 
     /// Makes room behind the bytes that were not consumed.

@@ -5,15 +5,17 @@
 //! half a proxy is worse than a restart.
 
 mod arriving;
+mod crew;
 mod session;
 
 use crate::clock;
 use crate::config::{Config, Credentials, Upstream, UpstreamTarget};
-use crate::flow::{Client, Core, Link, Settings, SharedStore};
+use crate::flow::{self, Client, Core, Findings, Link, Question, Settings, SharedStore};
 use crate::metrics::{Counter, Gauge, Recorder, Registry};
 use crate::resp::Protocol;
 use crate::session::{Ending, Session};
 use crate::upstream::{Address, Backoff, LaneKey, Node, NodeOptions, NodeStatus, Tls, TlsError, TlsOptions};
+use crew::Inboxes;
 use hashbrown::HashMap;
 use session::Reader;
 use std::cell::{Cell, RefCell};
@@ -27,12 +29,14 @@ use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc};
 
-/// What crosses from the control thread to a worker.
+/// What crosses to a worker from the control thread, or from another worker.
 pub enum Message {
     /// A client that was accepted.
     Client(StdTcpStream),
     /// The configuration was read anew.
     Reload(Arc<Config>),
+    /// A client, here or elsewhere, asks about the clients of this worker.
+    Question(Arc<Question>, mpsc::Sender<Findings>),
     /// The program ends: finish what is in flight, then end the worker.
     Drain,
 }
@@ -70,12 +74,25 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts a worker's thread.
+    /// Starts so many workers, which know of each other.
     ///
     /// # Errors
     /// The operating system gives no thread.
-    pub fn start(index: usize, shared: Shared) -> io::Result<Self> {
-        let (messages, inbox) = mpsc::channel(MESSAGES_MAX);
+    pub fn start_all(shared: &Shared, count: usize) -> io::Result<Vec<Self>> {
+        let (inboxes, receivers): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::channel(MESSAGES_MAX)).unzip();
+        let crew = Inboxes::from(inboxes.clone());
+        let workers = inboxes.into_iter().zip(receivers).enumerate();
+        workers.map(|(index, (messages, inbox))| Self::start(index, shared, messages, inbox, crew.clone())).collect()
+    }
+
+    fn start(
+        index: usize,
+        shared: &Shared,
+        messages: mpsc::Sender<Message>,
+        inbox: mpsc::Receiver<Message>,
+        crew: Inboxes,
+    ) -> io::Result<Self> {
+        let shared = shared.clone();
         let clients = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&clients);
         let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
@@ -84,7 +101,7 @@ impl Worker {
                 .event_interval(EVENT_INTERVAL)
                 .build_local(LocalOptions::default());
             match runtime {
-                Ok(runtime) => runtime.block_on(run(shared, inbox, count)),
+                Ok(runtime) => runtime.block_on(run(shared, inbox, crew, count)),
                 Err(error) => tracing::error!("worker {index} can't start: {error}"),
             }
         })?;
@@ -125,10 +142,16 @@ struct Local {
     database: Cell<u32>,
 }
 
-async fn run(shared: Shared, mut inbox: mpsc::Receiver<Message>, count: Arc<AtomicUsize>) {
+async fn run(shared: Shared, mut inbox: mpsc::Receiver<Message>, crew: Inboxes, count: Arc<AtomicUsize>) {
     let recorder = shared.registry.recorder();
     let settings = Settings::new(&shared.config, &shared.registry);
-    let core = Core::new(settings, Arc::clone(&recorder), Arc::clone(&shared.registry), shared.upstream.clone());
+    let core = Core::new(
+        settings,
+        Arc::clone(&recorder),
+        Arc::clone(&shared.registry),
+        shared.upstream.clone(),
+        Box::new(crew),
+    );
     let link = link(&shared, &core, recorder);
     let database = shared.config.upstream.database;
     let local = Rc::new(Local {
@@ -150,9 +173,16 @@ async fn run(shared: Shared, mut inbox: mpsc::Receiver<Message>, count: Arc<Atom
                 settings.embedded_databases = local.shared.config.embedded.databases;
                 *local.core.settings.borrow_mut() = Rc::new(settings);
             }
+            Message::Question(question, answers) => {
+                let findings = flow::answer(&question, local.sessions.borrow().values());
+                // Whoever asked may have stopped listening; there is room for an answer of every worker.
+                let _ = answers.try_send(findings);
+            }
             Message::Drain => break,
         }
     }
+    // Who asks about the clients of this worker from now on is told at once that it has none.
+    drop(inbox);
     local.drain().await;
 }
 

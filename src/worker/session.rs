@@ -168,7 +168,9 @@ impl Task<'_> {
         if ended.is_ready() || self.client.broken.get() {
             return Poll::Ready(());
         }
-        self.blocked_since = self.client.is_blocked().then(|| self.blocked_since.unwrap_or(now));
+        if self.client.is_blocked() {
+            self.blocked_since.get_or_insert(now);
+        }
         while self.alarm.poll(cx, now, self.deadline(now)) {
             let now = clock::now();
             if self.has_timed_out(now) {
@@ -401,6 +403,11 @@ impl Task<'_> {
 
     /// When the task has to look at the time.
     fn deadline(&self, now: Instant) -> Option<Instant> {
+        // Most sessions, most of the time.
+        let is_bound = self.kept.is_some() || self.arriving.is_some() || self.blocked_since.is_some();
+        if !is_bound && self.client.core.settings.borrow().limits.idle_timeout.is_none() {
+            return None;
+        }
         self.deadlines(now).into_iter().filter_map(|(_, deadline)| deadline).min()
     }
 

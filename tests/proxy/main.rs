@@ -14,12 +14,16 @@
 mod authentication;
 // Commands that wait in the server.
 mod blocking;
+// What one client asks about the others: CLIENT LIST, KILL, UNBLOCK, PAUSE.
+mod clients;
 // Random dialogues beside a Redis, and random FCA commands beside a map.
 mod differential;
 // The FCA family, over a real Redis and over the embedded store.
 mod fca;
 // Every other command: byte by byte as Redis answers.
 mod forwarding;
+// Commands that are not for every client.
+mod gates;
 // Input and clients that do not behave.
 mod hostile;
 // Start, reload, health, end.

@@ -16,8 +16,9 @@ pub(super) const HELLO_3: &[u8] = b"*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n*1\r\n$4\r\n
 /// What a Redis answers to [`HELLO_2`].
 pub(super) const WELCOME: &[u8] = b"*4\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.4.1\r\n+PONG\r\n";
 
-/// What a Redis older than 6 answers to either.
-pub(super) const WELCOME_OLD: &[u8] = b"-ERR unknown command `HELLO`, with args beginning with: `2`, \r\n+PONG\r\n";
+/// What a Redis older than 6 answers to either, and to the CLIENT ID behind it.
+pub(super) const WELCOME_OLD: &[u8] =
+    b"-ERR unknown command `HELLO`, with args beginning with: `2`, \r\n+PONG\r\n:9\r\n";
 
 /// A server that does what a test says.
 pub(super) struct Peer {

@@ -105,7 +105,34 @@ fn a_server_of_any_age_is_asked_for_what_it_can() {
     check(&resp2(), &[HELLO_LIST, "-NOPERM User ali has no permissions to run the 'ping' command\r\n"], up);
     // Redis before 6 does not know HELLO: good enough for RESP2.
     let unknown = "-ERR unknown command `HELLO`, with args beginning with: `3`, \r\n";
-    check(&resp2(), &[unknown, "+PONG\r\n"], ("up, old", ""));
+    check(&resp2(), &[unknown, "+PONG\r\n:9\r\n"], ("up, old", ""));
+}
+
+#[test]
+fn a_connection_knows_what_the_server_calls_it() {
+    let unknown = "-ERR unknown command `HELLO`\r\n+PONG\r\n";
+    let list = HELLO_LIST.replace("*4", "*6") + "$2\r\nid\r\n:12\r\n+PONG\r\n";
+    let map = HELLO_MAP.replace("%2", "%3") + "$2\r\nid\r\n:12\r\n+PONG\r\n";
+    let cases = [
+        (resp2(), list, Some(12)),
+        (resp3(), map, Some(12)),
+        (resp2(), HELLO_LIST.to_owned() + "+PONG\r\n", None),
+        // Redis 5 says it only when it is asked; what is older can't.
+        (resp2(), unknown.to_owned() + ":34\r\n", Some(34)),
+        (resp2(), unknown.to_owned() + "-ERR unknown subcommand\r\n", None),
+        (resp2(), unknown.to_owned() + ":-34\r\n", None),
+    ];
+    for (asker, script, expected) in cases {
+        run(async {
+            let peer = Peer::listen().await;
+            let address = peer.address();
+            let connecting = connect(&address, asker.credentials.as_ref(), &asker.key);
+            let server = peer.accept_saying(asker.says.as_bytes(), script.as_bytes());
+            let (result, _dialogue) = tokio::join!(connecting, server);
+            let (_, facts) = result.unwrap();
+            assert_eq!(facts.connection_id, expected, "after {}", script.escape_debug());
+        });
+    }
 }
 
 #[test]

@@ -19,11 +19,13 @@ fn an_old_server_serves_resp2_and_refuses_resp3_in_its_own_words() {
         let peer = Peer::listen().await;
         let rig = Rig::start(options(peer.address()));
         let mut server = peer.accept_saying(HELLO_2, WELCOME_OLD).await;
+        server.expect(b"*2\r\n$6\r\nCLIENT\r\n$2\r\nID\r\n").await;
         let asked = rig.send(&rig.main_lane(), b"GET a\r\n");
         server.expect(b"GET a\r\n").await;
         server.send(b"+a\r\n").await;
         assert_eq!(rig.outcome(asked).await, reply(b"+a\r\n"));
         assert!(!rig.node.facts().speaks_resp3);
+        assert_eq!(rig.main_lane().server_id(), Some(9));
 
         let resp3 = rig.node.shared_lane(RESP3);
         for _ in 0..2 {

@@ -1,0 +1,305 @@
+//! CLIENT LIST, KILL and UNBLOCK: what one client asks about the others, whatever worker they are on.
+//!
+//! A question is put to every worker of the process ([`Crew`]); each looks through its own clients ([`answer`]), and
+//! what they found becomes one reply ([`Inquiry`]). Guarantees: no further request of the asker is carried out before
+//! its answer, and it waits no longer than a request's budget; what is told and what is closed are the proxy's clients,
+//! never the connections towards the upstream. Errors and replies are Redis's (`networking.c` of Redis 7.0). Leaves
+//! crossing the threads to the worker, which clients are meant to `select.rs`, what is told of one to `line.rs`.
+
+mod help;
+mod line;
+mod select;
+
+pub use select::Question;
+
+use self::select::{Filter, KillForm, Seen, Selection};
+use super::request::{Call, Handled};
+use super::step::{Step, To, Turn};
+use super::{Client, Link, Waiter, forward, transaction};
+use crate::clock;
+use crate::metrics::{Family, Outcome};
+use crate::resp::{Arguments, Protocol, ReplyError, encode};
+use crate::session::{Ending, Session, Slot};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+pub(super) use line::{client_line, redirect};
+
+/// Carries a question to all workers of the process, and what they found back to who asked.
+pub trait Crew {
+    /// Hands every worker's findings to [`Inquiry::found`], then calls [`Inquiry::conclude`], at the latest when its
+    /// time is up.
+    fn ask(&self, inquiry: Inquiry);
+}
+
+/// What the clients of one worker, or of several, have to say to a question.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// Lines of CLIENT LIST, each with its place in the list.
+    lines: Vec<(u64, String)>,
+    /// How many clients were closed.
+    killed: u64,
+    /// The number that the server gave the connection in which the client in question waits.
+    blocked_in: Option<u64>,
+}
+
+/// A question, and the place where its answer goes.
+pub struct Inquiry {
+    client: Rc<Client>,
+    slot: Slot,
+    family: Family,
+    question: Arc<Question>,
+    deadline: Instant,
+    findings: Findings,
+}
+
+/// What CLIENT carries out elsewhere than on the session that asks.
+enum Errand {
+    /// It is about the proxy's clients.
+    Others(Who),
+    /// It is the upstream that is to stand still, or to go on.
+    Upstream,
+    /// It lists what there is.
+    Help,
+}
+
+/// The subcommands about other clients.
+#[derive(Clone, Copy)]
+enum Who {
+    List,
+    Kill,
+    Unblock,
+}
+
+impl Who {
+    fn name(self) -> &'static str {
+        match self {
+            Self::List => "LIST",
+            Self::Kill => "KILL",
+            Self::Unblock => "UNBLOCK",
+        }
+    }
+}
+
+/// CLIENT's subcommands as [`Session::last_command`] names them.
+const SUBCOMMANDS: [&str; 18] = [
+    "CLIENT|CACHING",
+    "CLIENT|GETNAME",
+    "CLIENT|GETREDIR",
+    "CLIENT|HELP",
+    "CLIENT|ID",
+    "CLIENT|INFO",
+    "CLIENT|KILL",
+    "CLIENT|LIST",
+    "CLIENT|NO-EVICT",
+    "CLIENT|NO-TOUCH",
+    "CLIENT|PAUSE",
+    "CLIENT|REPLY",
+    "CLIENT|SETINFO",
+    "CLIENT|SETNAME",
+    "CLIENT|TRACKING",
+    "CLIENT|TRACKINGINFO",
+    "CLIENT|UNBLOCK",
+    "CLIENT|UNPAUSE",
+];
+
+/// Carries out a CLIENT that is about more than the connection it came on; `None` for any other.
+pub(super) fn handle(
+    call: &Call<'_>,
+    session: &mut Session,
+    request: Arguments<'_>,
+    arguments: &[&[u8]],
+) -> Option<Handled> {
+    let subcommand = arguments.get(1)?;
+    if let Some(name) = SUBCOMMANDS.iter().find(|name| name.as_bytes()[7..].eq_ignore_ascii_case(subcommand)) {
+        session.last_command = name;
+    }
+    Some(match errand(subcommand)? {
+        Errand::Help if arguments.len() > 2 => call.reject(session, &ReplyError::wrong_arity("client|help")),
+        Errand::Help => call.say(session, Outcome::Ok, help::append_help),
+        Errand::Upstream => forward::forward(call, session, request),
+        Errand::Others(who) => match question(who, session.id, &arguments[2..]) {
+            Ok(question) => ask(call, session, question),
+            Err(error) => call.reject(session, &error),
+        },
+    })
+}
+
+/// What becomes of such a CLIENT between MULTI and EXEC; `None` for any other.
+pub(super) fn queue(
+    call: &Call<'_>,
+    session: &mut Session,
+    request: Arguments<'_>,
+    arguments: &[&[u8]],
+) -> Option<Handled> {
+    Some(match errand(arguments.get(1)?)? {
+        Errand::Upstream | Errand::Help => transaction::queue_one(call, session, request),
+        // It would have to be carried out in the middle of EXEC, which is the upstream's.
+        Errand::Others(who) => {
+            let text = format!("ERR CLIENT {} is not supported by fca-proxy inside MULTI", who.name());
+            call.reject(session, &ReplyError::new(text))
+        }
+    })
+}
+
+fn errand(subcommand: &[u8]) -> Option<Errand> {
+    const ERRANDS: [(&[u8], Errand); 6] = [
+        (b"LIST", Errand::Others(Who::List)),
+        (b"KILL", Errand::Others(Who::Kill)),
+        (b"UNBLOCK", Errand::Others(Who::Unblock)),
+        (b"PAUSE", Errand::Upstream),
+        (b"UNPAUSE", Errand::Upstream),
+        (b"HELP", Errand::Help),
+    ];
+    ERRANDS.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(subcommand)).map(|(_, errand)| errand)
+}
+
+fn question(who: Who, asker: u64, rest: &[&[u8]]) -> Result<Question, ReplyError> {
+    match who {
+        Who::List => Selection::parse(rest).map(Question::List),
+        Who::Kill => Filter::parse(rest, asker).map(|(filter, form)| Question::Kill { filter, form, asker }),
+        Who::Unblock => Question::parse_unblock(rest),
+    }
+}
+
+/// Asks all workers; nothing that the session sends overtakes the answer.
+fn ask(call: &Call<'_>, session: &mut Session, question: Question) -> Handled {
+    let slot = session.replies.open();
+    session.gate = Some(slot);
+    call.client.core.crew.ask(Inquiry {
+        client: Rc::clone(call.client),
+        slot,
+        family: call.family,
+        question: Arc::new(question),
+        deadline: call.deadline,
+        findings: Findings::default(),
+    });
+    Handled::Done
+}
+
+/// Looks through the clients of one worker.
+pub fn answer<'a>(question: &Question, clients: impl Iterator<Item = &'a Rc<Client>>) -> Findings {
+    let (now, mut findings) = (clock::now(), Findings::default());
+    // One whose connection is over is a client no longer, though its task may still be winding up.
+    for client in clients.filter(|client| !client.broken.get()) {
+        let session = &mut *client.session.borrow_mut();
+        match question {
+            Question::List(selection) => {
+                if let Some(place) = selection.place(&seen(session, now)) {
+                    findings.lines.push((place, client_line(client, session, now)));
+                }
+            }
+            Question::Kill { filter, asker, .. } => {
+                if filter.matches(&seen(session, now)) {
+                    findings.killed += 1;
+                    kill(client, session, *asker);
+                }
+            }
+            Question::Unblock { id, .. } => {
+                if session.id == *id && session.blocked.is_some() {
+                    findings.blocked_in = client.exclusive.borrow().as_ref().and_then(|lane| lane.server_id());
+                }
+            }
+        }
+    }
+    findings
+}
+
+fn seen(session: &Session, now: Instant) -> Seen {
+    Seen {
+        id: session.id,
+        peer: session.peer,
+        local: session.local,
+        kind: line::kind(session),
+        user: line::user(session),
+        age: now.saturating_duration_since(session.connected_at),
+    }
+}
+
+/// Closes a client at once, or, if it is the one who asked for it, once it has its answer.
+fn kill(client: &Client, session: &mut Session, asker: u64) {
+    if session.id == asker {
+        session.ending = Ending::AfterReplies;
+    } else {
+        client.broken.set(true);
+    }
+    client.wake();
+}
+
+impl Inquiry {
+    /// What is asked.
+    pub fn question(&self) -> &Arc<Question> {
+        &self.question
+    }
+
+    /// Until when it is to be answered.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// One more worker has answered.
+    pub fn found(&mut self, findings: Findings) {
+        self.findings.lines.extend(findings.lines);
+        self.findings.killed += findings.killed;
+        self.findings.blocked_in = self.findings.blocked_in.or(findings.blocked_in);
+    }
+
+    /// Answers the client. `heard_all` unless a worker did not answer in time.
+    pub fn conclude(self, heard_all: bool) {
+        let client = Rc::clone(&self.client);
+        if !client.broken.get() {
+            self.reply(&mut client.session.borrow_mut(), heard_all);
+            client.core.flush_dirty();
+        }
+    }
+
+    fn reply(self, session: &mut Session, heard_all: bool) {
+        let Self { client, slot, family, question, deadline, mut findings } = self;
+        let protocol = session.protocol;
+        let mut frame = Vec::new();
+        let outcome = match &*question {
+            // Half a list, or a count of some, would be taken for the whole.
+            Question::List(_) | Question::Kill { .. } if !heard_all => {
+                encode::error(&mut frame, "ERR not all of fca-proxy's workers answered in time (upstream.timeout)");
+                Outcome::Error
+            }
+            Question::List(_) => {
+                findings.lines.sort_unstable();
+                let text: String = findings.lines.into_iter().map(|(_, line)| line).collect();
+                match protocol {
+                    Protocol::Resp2 => encode::bulk(&mut frame, text.as_bytes()),
+                    Protocol::Resp3 => encode::verbatim(&mut frame, text.as_bytes()),
+                }
+                Outcome::Ok
+            }
+            Question::Kill { form: KillForm::Address, .. } if findings.killed == 0 => {
+                encode::error(&mut frame, "ERR No such client");
+                Outcome::Error
+            }
+            Question::Kill { form: KillForm::Address, .. } => {
+                encode::simple(&mut frame, "OK");
+                Outcome::Ok
+            }
+            Question::Kill { form: KillForm::Filters, .. } => {
+                encode::integer(&mut frame, i64::try_from(findings.killed).unwrap_or(i64::MAX));
+                Outcome::Ok
+            }
+            Question::Unblock { mode, .. } => {
+                // On the asker's own lane: whether it may do this is for the server to say.
+                if let (Some(id), Link::Lane(lane, _)) = (findings.blocked_in, &*client.link.borrow())
+                    && lane.accepts().is_ok()
+                {
+                    let waiter = Waiter { client: Rc::clone(&client), to: To::Slot(slot), step: Step::Forward, family };
+                    return lane.push_with(deadline, waiter, &[], |out| {
+                        encode::command(out, &[b"CLIENT", b"UNBLOCK", id.to_string().as_bytes(), mode.word()]);
+                    });
+                }
+                encode::integer(&mut frame, 0);
+                Outcome::Ok
+            }
+        };
+        let turn = Turn { client: &client, session, to: To::Slot(slot), family, deadline, now: clock::now() };
+        turn.finish(&frame, outcome);
+    }
+}
