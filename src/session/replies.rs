@@ -255,6 +255,31 @@ mod tests {
     }
 
     #[test]
+    fn a_reply_in_pieces_leaves_as_it_comes_and_in_its_place() {
+        let mut queue = ReplyQueue::default();
+        let (first, second) = (queue.open(), queue.open());
+        assert!(queue.is_first(first) && !queue.is_first(second));
+        queue.append_to_first(b"$6\r\nab");
+        queue.fill(second, b"+2\r\n");
+        assert_eq!(queue.unsent(), b"$6\r\nab");
+        queue.advance(6);
+        queue.append_to_first(b"cd");
+        assert!(queue.is_due(first) && !queue.is_due(second));
+        queue.fill(first, b"ef\r\n");
+        assert_eq!(queue.unsent(), b"cdef\r\n+2\r\n");
+        assert!(!queue.is_due(first) && !queue.is_first(first));
+        assert_eq!(queue.in_flight(), 0);
+
+        queue.mute(true);
+        let muted = queue.open();
+        assert!(queue.is_first(muted) && queue.is_due(muted));
+        let before = queue.bytes();
+        queue.append_to_first(b"$2\r\na");
+        queue.fill(muted, b"b\r\n");
+        assert_eq!(queue.bytes(), before);
+    }
+
+    #[test]
     fn an_idle_queue_holds_no_buffer() {
         let mut queue = ReplyQueue::default();
         let slots: Vec<Slot> = (0..100).map(|_| queue.open()).collect();
