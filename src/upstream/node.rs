@@ -225,6 +225,36 @@ impl<R: Replies> Node<R> {
         lane
     }
 
+    /// An exclusive lane for a session that could do without one; none where it would take the last connections, or
+    /// the upstream is known to be gone.
+    pub fn spare_exclusive_lane(self: &Rc<Self>, key: LaneKey) -> Option<Rc<Lane<R::Waiter>>> {
+        let is_warm = self.idle_exclusive.borrow().iter().any(|lane| lane.key == key && !lane.is_dead());
+        (is_warm || (self.is_up() && self.may_connect())).then(|| self.exclusive_lane(key))
+    }
+
+    /// Takes a shared lane out of use, because one client holds up the others on it; false where there may be no
+    /// connection in its place.
+    pub(super) fn retire(self: &Rc<Self>, lane: &Rc<Lane<R::Waiter>>) -> bool {
+        if lane.is_retired() {
+            return true;
+        }
+        if !self.may_connect() {
+            return false;
+        }
+        lane.retire();
+        self.recorder.add(Counter::UpstreamRetiredLanes, 1);
+        self.shared.borrow_mut().retain(|other| !Rc::ptr_eq(other, lane));
+        if lane.key == self.main_key() {
+            self.shared_lane(lane.key.clone());
+        }
+        true
+    }
+
+    /// Whether one more connection is likely to be had.
+    fn may_connect(&self) -> bool {
+        self.status.connections.load(Ordering::Relaxed) < self.options.connections_max
+    }
+
     /// Nobody may be on this lane of a login any more: it is kept for the next one only where the server has taken the
     /// login and others may use it, so that who guesses passwords leaves nothing behind.
     pub fn left(&self, key: &LaneKey) {

@@ -4,6 +4,7 @@
 //! handed in by the acceptor, which picks the worker with the fewest. A worker that dies takes the process with it:
 //! half a proxy is worse than a restart.
 
+mod arriving;
 mod crew;
 mod session;
 

@@ -36,6 +36,8 @@ mod model;
 mod outage;
 // What the server says unasked, and what silences it.
 mod pubsub;
+// Large requests and replies, and long pipelines.
+mod streaming;
 mod support;
 // TLS towards Redis.
 mod tls;
