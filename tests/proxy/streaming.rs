@@ -313,6 +313,8 @@ fn a_reply_whose_upstream_goes_away_ends_its_client_and_nobody_else() {
     let pipe = Pipe::to(redis.address());
     let proxy = Proxy::start(ProxyOptions {
         upstream: Some(pipe.url()),
+        // Long enough for a busy machine to begin such a reply, short enough to wait for its end.
+        config: "[upstream]\ntimeout = \"2s\"\n".into(),
         arguments: vec!["--workers", "1"],
         ..ProxyOptions::default()
     });
