@@ -236,7 +236,8 @@ impl Client {
         }
         let session = &mut *self.session.borrow_mut();
         super::transaction::abandon(self, session, clock::now());
-        if session.blocked.is_some() || session.modes.need_connection() {
+        // A command is on its way that waits there, or begins a mode.
+        if session.gate.is_some() || session.modes.need_connection() {
             self.tainted.set(true);
         }
         (session.modes, session.replies) = Default::default();

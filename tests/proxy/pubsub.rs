@@ -283,6 +283,44 @@ fn client_reply_silences_what_redis_would_silence() {
     assert_eq!(client.say("FCA.GET faq q"), Value::bulk("v"));
 }
 
+/// Between the request and its confirmation nothing else says that the connection is about to change.
+#[test]
+fn a_connection_whose_client_is_closed_while_it_subscribes_is_nobody_elses() {
+    let redis = Redis::start();
+    let proxy = Proxy::patient(redis.url());
+    let mut direct = redis.client();
+    let metric = |name: &str| proxy.metrics().sum(name);
+    for (hello, line) in
+        [("HELLO 2", "SUBSCRIBE news"), ("HELLO 2", "MONITOR"), ("HELLO 3", "CLIENT TRACKING ON BCAST")]
+    {
+        let (mut client, mut killer) = (proxy.client(), proxy.client());
+        client.say(hello);
+        let Value::Integer(id) = client.say("CLIENT ID") else { panic!("no number") };
+        // Connected, so that what is sent next is on its way at once.
+        client.say("WATCH k");
+        redis.stop();
+        client.send(line.split(' '));
+        wait_until(SOON, "it is on its way", || metric("fca_proxy_upstream_requests_in_flight") > 0.0);
+        assert_eq!(killer.say(&format!("CLIENT KILL ID {id}")), Value::Integer(1));
+        assert_eq!(client.read_until_closed(), b"");
+        redis.cont();
+        wait_until(SOON, "nothing is on its way", || metric("fca_proxy_upstream_requests_in_flight") == 0.0);
+        let mut others = [proxy.client(), proxy.client(), proxy.client()];
+        for other in &mut others {
+            other.say(hello);
+            assert_eq!(other.say("WATCH k"), Value::ok(), "{line}");
+        }
+        direct.say("PUBLISH news message");
+        direct.say("SET k v");
+        for other in &mut others {
+            assert_eq!(other.say("MULTI"), Value::ok(), "{line}");
+            assert!(other.say("EXEC").is_nil(), "{line}: it was changed");
+            assert_eq!(other.say("ECHO x"), Value::bulk("x"), "{line}");
+        }
+    }
+    assert_eq!(metric("fca_proxy_upstream_reply_mismatches_total"), 0.0);
+}
+
 #[test]
 fn invalidations_reach_the_client_that_tracks() {
     let redis = Redis::start();
