@@ -167,9 +167,6 @@ fn first_word(frame: &[u8]) -> Option<&[u8]> {
 pub(super) fn on_frame(lane: &Rc<Lane<Waiter>>, frame: &[u8]) -> bool {
     let heard = lane.with_listener(|listener, front| {
         let client = &listener.client;
-        if client.broken.get() {
-            return frame[0] == b'>';
-        }
         let session = &mut *client.session.borrow_mut();
         let subscribing = match front {
             Some(Waiter { step: Step::Subscribe(subscribe), .. }) => Some(subscribe),
@@ -193,7 +190,10 @@ pub(super) fn on_frame(lane: &Rc<Lane<Waiter>>, frame: &[u8]) -> bool {
                 }
             }
         }
-        client.push(session, frame);
+        // One that is over hears nothing more; what this frame is has to be known all the same.
+        if !client.broken.get() {
+            client.push(session, frame);
+        }
         true
     });
     heard.unwrap_or(false)
