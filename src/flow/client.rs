@@ -8,7 +8,7 @@ use super::stream::Receiving;
 use super::{Core, Link, Waiter, exclusive};
 use crate::clock;
 use crate::metrics::{Counter, Limit};
-use crate::resp::{Protocol, ReplyError};
+use crate::resp::ReplyError;
 use crate::session::{Ending, Mode, Session, Slot};
 use crate::upstream::{Lane, STREAM_BUFFER_BYTES};
 use std::cell::{Cell, RefCell};
@@ -157,8 +157,9 @@ impl Client {
 
     /// Passes on what is no reply to any request.
     pub(super) fn push(self: &Rc<Self>, session: &mut Session, frame: &[u8]) {
-        // As `prepareClientToWrite` in Redis's `networking.c`: CLIENT REPLY OFF does not silence pushes of RESP3.
-        if session.modes.has(Mode::ReplyOff) && session.protocol == Protocol::Resp2 {
+        // As `prepareClientToWrite` in Redis's `networking.c`: CLIENT REPLY OFF silences what MONITOR tells, yet neither
+        // messages nor confirmations, in RESP2 as in RESP3 (`CLIENT_PUSHING` in `pubsub.c`).
+        if session.modes.has(Mode::ReplyOff) && frame[0] == b'+' {
             return;
         }
         if !session.replies.has_buffer() {

@@ -317,8 +317,11 @@ fn reset(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]]) -> Handled
     if session.modes.need_connection() {
         call.client.tainted.set(true);
     }
+    if session.modes.has(Mode::ReplyOff) {
+        // One that is skipped (CLIENT REPLY SKIP) stays so.
+        session.replies.mute(false);
+    }
     session.modes = Modes::default();
-    session.replies.mute(false);
     exclusive::settle(call.client, session);
     session.protocol = Protocol::Resp2;
     session.identity = Identity::default();

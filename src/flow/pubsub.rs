@@ -97,6 +97,8 @@ pub(super) fn listen(call: &Call<'_>, lane: &Lane<Waiter>) {
 fn confirm_nothing(call: &Call<'_>, session: &mut Session, command: &Command, names: &[&[u8]]) -> Handled {
     let protocol = call.protocol;
     let word = command.name.to_ascii_lowercase();
+    // A confirmation is no reply that CLIENT REPLY is about.
+    session.replies.mute(false);
     call.say(session, Outcome::Ok, |out| {
         for index in 0..names.len().max(1) {
             encode::header(out, if protocol == Protocol::Resp3 { b'>' } else { b'*' }, 3);
@@ -201,8 +203,12 @@ pub(super) fn on_frame(lane: &Rc<Lane<Waiter>>, frame: &[u8]) -> bool {
 
 /// The server's last word on a subscribing command: the last confirmation, or an error.
 pub(super) fn on_subscribed(turn: Turn<'_>, frame: &[u8]) {
-    let outcome = if frame[0] == b'-' { Outcome::Error } else { Outcome::Ok };
-    turn.finish(frame, outcome);
+    if frame[0] == b'-' {
+        return turn.finish(frame, Outcome::Error);
+    }
+    // Nothing is in flight before it. As what is pushed it also reaches a client that wants no replies.
+    turn.client.push(turn.session, frame);
+    turn.finish(b"", Outcome::Ok);
 }
 
 /// The server answered MONITOR.

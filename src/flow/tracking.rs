@@ -49,6 +49,8 @@ fn reply(call: &Call<'_>, session: &mut Session, rest: &[&[u8]]) -> Handled {
     }
     if mode.eq_ignore_ascii_case(b"OFF") {
         modes.set(Mode::ReplyOff, true);
+        // At once: a large request is begun without a look at the modes.
+        session.replies.mute(true);
         return Handled::Done;
     }
     if mode.eq_ignore_ascii_case(b"SKIP") {

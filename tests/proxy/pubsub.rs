@@ -283,6 +283,57 @@ fn client_reply_silences_what_redis_would_silence() {
     assert_eq!(client.say("FCA.GET faq q"), Value::bulk("v"));
 }
 
+#[test]
+fn client_reply_silences_neither_confirmations_nor_messages() {
+    let redis = Redis::start();
+    let proxy = Proxy::patient(redis.url());
+    let mut publisher = redis.client();
+    for resp3 in [false, true] {
+        let mut pair = pair(&proxy, &redis, resp3);
+        same(&mut pair, "CLIENT REPLY OFF", 0);
+        same(&mut pair, "UNSUBSCRIBE", 1);
+        same(&mut pair, "SUBSCRIBE a b", 2);
+        same(&mut pair, "PSUBSCRIBE", 0);
+        same(&mut pair, "UNSUBSCRIBE a", 1);
+        assert_eq!(publisher.say("PUBLISH b message"), Value::Integer(2));
+        same(&mut pair, "PING unheard", 1);
+        same(&mut pair, "RESET", 1);
+        same(&mut pair, "CLIENT REPLY SKIP", 0);
+        same(&mut pair, "PUNSUBSCRIBE x", 1);
+        same(&mut pair, "CLIENT REPLY SKIP", 0);
+        same(&mut pair, "RESET", 0);
+        same(&mut pair, "CLIENT REPLY SKIP", 0);
+        same(&mut pair, "SSUBSCRIBE s", 1);
+        same(&mut pair, "RESET", 1);
+    }
+}
+
+#[test]
+fn client_reply_silences_what_monitor_shows() {
+    let redis = Redis::start();
+    let proxy = Proxy::patient(redis.url());
+    for connect in [Proxy::client, Proxy::client_resp3] {
+        let mut client = connect(&proxy);
+        assert_eq!(client.say("MONITOR"), Value::ok());
+        client.send(["CLIENT", "REPLY", "OFF"]);
+        client.send(["TIME"]);
+        assert_eq!(client.say("RESET"), Value::simple("RESET"));
+    }
+}
+
+#[test]
+fn client_reply_silences_the_answer_to_a_large_request() {
+    let redis = Redis::start();
+    let proxy = Proxy::patient(redis.url());
+    let mut client = proxy.client();
+    client.send(["CLIENT", "REPLY", "OFF"]);
+    client.send([&b"SET"[..], b"k", &vec![b'x'; 1024 * 1024]]);
+    client.send(["CLIENT", "REPLY", "ON"]);
+    client.send(["STRLEN", "k"]);
+    assert_eq!(client.reply(), Value::ok());
+    assert_eq!(client.reply(), Value::Integer(1024 * 1024));
+}
+
 /// Between the request and its confirmation nothing else says that the connection is about to change.
 #[test]
 fn a_connection_whose_client_is_closed_while_it_subscribes_is_nobody_elses() {
