@@ -1,7 +1,8 @@
 //! Where a reply of the upstream ends, in RESP2 and RESP3.
 //!
 //! Guarantees: iterative (a reply nested a million deep costs a counter), resumable (no byte is looked at twice), all
-//! types of RESP2 and RESP3 that a server sends, CRLF checked behind every payload. Leaves to others what the reply
+//! types of RESP2 and RESP3 that a server sends, CRLF checked behind every payload. Redis before 7.2 sends a client that
+//! publishes within MULTI to itself the push in the middle of EXEC's reply: it is passed over. Leaves to others what the reply
 //! says. Streamed strings and aggregates (`$?`, `*?`), which no Redis sends, are refused.
 
 use super::number::{self, Line};
@@ -102,6 +103,8 @@ impl ReplyScanner {
                         b'%' => count.checked_mul(2),
                         // The value that an attribute describes follows it and takes its place.
                         b'|' => count.checked_mul(2).and_then(|pairs| pairs.checked_add(1)),
+                        // Within a reply it is none of its elements.
+                        b'>' if at > 0 => count.checked_add(1),
                         _ => Some(count),
                     };
                     todo = elements.and_then(|n| n.checked_add(todo)).ok_or(BadReply::TooManyElements)?;
@@ -164,7 +167,7 @@ pub fn payload(reply: &[u8]) -> Option<&[u8]> {
 }
 
 /// The elements of one whole array, set or push (`*`, `~`, `>`), or of a map (keys and values in turn), as bytes; `None`
-/// for anything else or when the bytes are not one whole reply.
+/// for anything else or when the bytes are not one whole reply. A push that stands before an element goes with it.
 pub fn elements(reply: &[u8]) -> Option<Vec<&[u8]>> {
     let Line::Number(count, start) = number::read(reply, 1) else { return None };
     let count = match reply.first()? {
@@ -176,7 +179,12 @@ pub fn elements(reply: &[u8]) -> Option<Vec<&[u8]>> {
     // An element has at least three bytes, so a declared count is never believed beyond what arrived.
     let mut found = Vec::with_capacity(count.min(rest.len() / 3));
     for _ in 0..count {
-        let length = ReplyScanner::default().scan(rest).ok()??;
+        let mut length = 0;
+        while {
+            let is_push = rest.get(length) == Some(&b'>');
+            length += ReplyScanner::default().scan(rest.get(length..)?).ok()??;
+            is_push
+        } {}
         let (element, behind) = rest.split_at(length);
         found.push(element);
         rest = behind;

@@ -185,7 +185,7 @@ pub struct ReplyTail {
 
 impl Default for ReplyTail {
     fn default() -> Self {
-        Self { place: Place::Header, split: Split::default(), todo: 1 }
+        Self { place: Place::Begin, split: Split::default(), todo: 1 }
     }
 }
 
@@ -274,6 +274,8 @@ impl ReplyTail {
                     b'%' => count.checked_mul(2),
                     // The value that an attribute describes follows it and takes its place.
                     b'|' => count.checked_mul(2).and_then(|pairs| pairs.checked_add(1)),
+                    // Within a reply it is none of its elements.
+                    b'>' if matches!(self.place, Place::Header) => count.checked_add(1),
                     _ => Some(count),
                 };
                 // The aggregate itself is an element that has come.
@@ -365,6 +367,8 @@ mod tests {
                     Just(format!("*{}\r\n{}", inner.len(), inner.concat())),
                     Just(format!("~{}\r\n{}", inner.len(), inner.concat())),
                     Just(format!("%{even}\r\n{}", inner[..even * 2].concat())),
+                    Just(format!(">{}\r\n{}", inner.len(), inner.concat())),
+                    Just(format!("*{}\r\n>2\r\n:1\r\n:2\r\n{}", inner.len(), inner.concat())),
                     Just(format!("|{even}\r\n{}:1\r\n", inner[..even * 2].concat())),
                 ]
             })

@@ -107,6 +107,9 @@ fn nesting_costs_a_counter() {
 fn an_aggregate_is_split_into_its_elements() {
     assert_eq!(elements(b"*2\r\n$1\r\na\r\n*1\r\n:1\r\n"), Some(vec![&b"$1\r\na\r\n"[..], b"*1\r\n:1\r\n"]));
     assert_eq!(elements(b"%1\r\n+a\r\n:1\r\n"), Some(vec![&b"+a\r\n"[..], b":1\r\n"]));
+    // What Redis 7.0 pushes to a client while EXEC is answered goes with the element behind it.
+    assert_eq!(elements(b"*2\r\n+a\r\n>1\r\n+p\r\n:1\r\n"), Some(vec![&b"+a\r\n"[..], b">1\r\n+p\r\n:1\r\n"]));
+    assert_eq!(elements(b"*1\r\n>1\r\n+p\r\n"), None);
     assert_eq!(elements(b"*2\r\n:1\r\n"), None);
     assert_eq!(elements(b"*1\r\n:1\r\n:2\r\n"), None);
     assert_eq!(elements(b"*-1\r\n"), None);

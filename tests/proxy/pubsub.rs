@@ -334,6 +334,26 @@ fn client_reply_silences_the_answer_to_a_large_request() {
     assert_eq!(client.reply(), Value::Integer(1024 * 1024));
 }
 
+/// Redis before 7.2 pushes it in the middle of EXEC's reply.
+#[test]
+fn what_a_client_publishes_to_itself_in_a_transaction_leaves_its_replies_in_order() {
+    let redis = Redis::start();
+    let proxy = Proxy::patient(redis.url());
+    // The second transaction has an answer in it that is put together here.
+    let script = "HELLO 3|SUBSCRIBE news|MULTI|SET k 1|PUBLISH news one|INCR k|EXEC|INCR k|MULTI|PUBLISH news two|\
+                  CLIENT GETNAME|INCR k|EXEC|GET k|UNSUBSCRIBE|RESET|QUIT";
+    let bytes: Vec<u8> =
+        script.split('|').flat_map(|line| crate::support::client::encode(line.split_whitespace())).collect();
+    let heard = [proxy.client(), redis.client()].map(|mut client| {
+        client.send_raw(&bytes);
+        let heard = client.read_until_closed();
+        let behind_hello = memchr::memmem::find(&heard, b"$9\r\nsubscribe").unwrap();
+        heard[behind_hello..].escape_ascii().to_string()
+    });
+    assert_eq!(heard[0], heard[1]);
+    assert_eq!(proxy.metrics().sum("fca_proxy_upstream_reply_mismatches_total"), 0.0);
+}
+
 /// Between the request and its confirmation nothing else says that the connection is about to change.
 #[test]
 fn a_connection_whose_client_is_closed_while_it_subscribes_is_nobody_elses() {
