@@ -119,7 +119,8 @@ impl Subscriptions {
     }
 
     fn is_empty(&self) -> bool {
-        self.channels + self.patterns + self.shards == 0
+        // Not their sum: the upstream may count as high as it likes.
+        [self.channels, self.patterns, self.shards] == [0; 3]
     }
 
     fn confirm(&mut self, kind: Subscription, subscribes: bool, count: u64) {
@@ -152,6 +153,16 @@ mod tests {
         assert!(modes.has(Mode::Subscribed) && modes.need_connection());
         modes.confirm(Subscription::Pattern, false, 0);
         assert!(modes.is_plain());
+    }
+
+    #[test]
+    fn an_upstream_may_count_as_high_as_it_likes() {
+        let mut modes = Modes::default();
+        for kind in [Subscription::Channel, Subscription::Shard, Subscription::Pattern] {
+            modes.confirm(kind, true, u64::MAX);
+        }
+        modes.confirm(Subscription::Shard, true, 1);
+        assert!(modes.has(Mode::Subscribed));
     }
 
     #[test]
