@@ -65,6 +65,13 @@ pub(super) fn spawn<R: Replies>(node: Rc<Node<R>>, lane: Rc<Lane<R::Waiter>>) {
                         Tenure::Shared => lane.set_state(LaneState::Down),
                     }
                     fail_all(&node, &lane, &Failure::Broken);
+                    if lane.is_dead()
+                        && let Some(listener) = lane.listen(None)
+                    {
+                        node.replies.lost(listener);
+                    }
+                    // What it had handed over before is still to be written.
+                    node.replies.turn_ended(clock::now());
                     held = Rc::clone(&lane);
                 }
             }

@@ -1,7 +1,7 @@
 //! One connection: what is written together, what is paired with what, and what its end means for each request.
 
 use super::dialogue::Peer;
-use super::rig::{Outcome, PATIENT, Rig, options, reply, run, until};
+use super::rig::{Outcome, PATIENT, RESP2, Rig, options, reply, run, until};
 use crate::clock;
 use crate::metrics::{Counter, Gauge, Limit};
 use crate::upstream::{Failure, NodeOptions};
@@ -207,6 +207,29 @@ fn a_panic_over_one_reply_costs_that_connection_and_not_the_lane() {
         server.send(b"+2\r\n").await;
         assert_eq!(rig.outcome(next).await, reply(b"+2\r\n"));
         assert_eq!(rig.counter(Counter::SessionPanics), 1);
+    });
+}
+
+#[test]
+fn a_panic_on_a_lane_of_one_session_is_told_to_its_listener() {
+    run(async {
+        let peer = Peer::listen().await;
+        let rig = Rig::start(options(peer.address()));
+        let mut main = peer.accept_lane().await;
+        let lane = rig.node.exclusive_lane(RESP2);
+        let mut server = peer.accept_lane().await;
+        lane.listen(Some(77));
+        let (told, fatal) = (rig.send(&lane, b"GET told\r\n"), rig.send(&lane, b"GET fatal\r\n"));
+        rig.heard.panic_at.set(Some(fatal));
+        server.expect(b"GET told\r\nGET fatal\r\n").await;
+        server.send(b"+1\r\n+2\r\n").await;
+        until(|| *rig.heard.lost.borrow() == [77]).await;
+        assert_eq!(rig.outcome(told).await, reply(b"+1\r\n"));
+        assert_eq!(rig.heard.unturned.get(), 0, "what it was told is written");
+        let next = rig.send(&rig.main_lane(), b"GET next\r\n");
+        main.expect(b"GET next\r\n").await;
+        main.send(b"+3\r\n").await;
+        assert_eq!(rig.outcome(next).await, reply(b"+3\r\n"));
     });
 }
 

@@ -166,6 +166,8 @@ pub(super) struct Heard {
     pub(super) parts: RefCell<Vec<Vec<u8>>>,
     /// What there is room for.
     pub(super) room: Cell<Room>,
+    /// The listeners whose connections were lost.
+    pub(super) lost: RefCell<Vec<usize>>,
 }
 
 impl Heard {
@@ -228,7 +230,9 @@ impl Replies for Heard {
         frame[0] == b'>'
     }
 
-    fn lost(&self, _listener: usize) {}
+    fn lost(&self, listener: usize) {
+        self.lost.borrow_mut().push(listener);
+    }
 
     fn turn_ended(&self, _now: Instant) {
         self.unturned.set(0);
