@@ -4,11 +4,23 @@
 //! called `BLOCK` blocks nothing. Arguments that Redis would refuse don't block: the refusal comes at once.
 //! Leaves to others that nothing blocks inside MULTI.
 
-use super::{Command, Kind};
+use super::{Categories, Command, Family, Flags, KeyPositions, Kind};
 use std::time::Duration;
 
 /// The longest time that is told; what is longer is as good as for ever.
 const TIMEOUT_SECONDS_MAX: f64 = 1e9;
+
+/// Stands for a command that the table lacks and of which the server says that it may wait, for how long nobody knows.
+pub static UNKNOWN_BLOCKING: Command = Command {
+    name: "UNKNOWN",
+    arity: -1,
+    flags: Flags::BLOCKING,
+    categories: Categories::BLOCKING,
+    keys: KeyPositions { first: 0, last: 0, step: 0 },
+    has_subcommands: false,
+    kind: Kind::Blocking,
+    family: Family::Blocking,
+};
 
 /// Where a command has its timeout, and in which unit.
 enum Timeout {
@@ -20,6 +32,8 @@ enum Timeout {
     SecondMilliseconds,
     /// Milliseconds, behind the option `BLOCK`.
     BlockOption,
+    /// Nobody knows where.
+    Unknown,
 }
 
 /// Whether this request may wait before it is answered; `args` with the name first.
@@ -42,6 +56,7 @@ pub fn blocking_timeout(command: &Command, args: &[&[u8]]) -> Option<Duration> {
         Timeout::FirstSeconds => (*args.get(1)?, 1.0),
         Timeout::SecondMilliseconds => (*args.get(2)?, 1000.0),
         Timeout::BlockOption => (block_option(args)?, 1000.0),
+        Timeout::Unknown => return None,
     };
     let seconds = str::from_utf8(text).ok()?.parse::<f64>().ok()? / per_second;
     (seconds > 0.0 && seconds <= TIMEOUT_SECONDS_MAX).then(|| Duration::from_secs_f64(seconds))
@@ -54,6 +69,7 @@ fn timeout_of(command: &Command) -> Option<Timeout> {
     Some(match command.name {
         "BLMPOP" | "BZMPOP" => Timeout::FirstSeconds,
         "WAIT" => Timeout::SecondMilliseconds,
+        "UNKNOWN" => Timeout::Unknown,
         "XREAD" | "XREADGROUP" => Timeout::BlockOption,
         _ => Timeout::LastSeconds,
     })

@@ -20,7 +20,7 @@ mod table;
 mod words;
 
 pub use crate::metrics::Family;
-pub use blocking::{blocking_timeout, blocks};
+pub use blocking::{UNKNOWN_BLOCKING, blocking_timeout, blocks};
 pub use index::{NAME_BYTES_MAX, all, fca, find};
 pub use info::append_info;
 pub use kind::{Fca, Kind, Local, Transaction};

@@ -211,3 +211,18 @@ fn arity_counts_the_name() {
     assert!(takes("GET", 2) && !takes("GET", 1) && !takes("GET", 3));
     assert!(takes("FCA.GET", 3) && takes("FCA.GET", 9) && !takes("FCA.GET", 2));
 }
+
+#[test]
+fn what_may_wait_for_nobody_knows_how_long_has_no_timeout() {
+    for line in ["made.blpop", "made.blpop l 1", "made.blpop BLOCK 5 STREAMS x $"] {
+        assert!(blocks(&UNKNOWN_BLOCKING, &words(line)), "{line}");
+        assert_eq!(blocking_timeout(&UNKNOWN_BLOCKING, &words(line)), None, "{line}");
+    }
+    assert_eq!(find(UNKNOWN_BLOCKING.name.as_bytes()), None, "it stands for no command of that name");
+}
+
+#[test]
+fn a_set_is_made_of_the_words_that_are_known() {
+    let flags = Flags::of([b"readonly".as_slice(), b"made_up", b"blocking"]);
+    assert!(flags.words().eq(["readonly", "blocking"]));
+}

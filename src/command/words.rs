@@ -23,6 +23,12 @@ macro_rules! word_set {
                 self.0 & other.0 == other.0
             }
 
+            /// The set of those among these words that are known.
+            pub fn of<'a>(words: impl IntoIterator<Item = &'a [u8]>) -> Self {
+                let bit = |word: &[u8]| Self::WORDS.iter().position(|known| known.as_bytes() == word);
+                Self(words.into_iter().filter_map(bit).fold(0, |bits, bit| bits | 1 << bit))
+            }
+
             /// The words of this set, in Redis's order.
             pub fn words(self) -> impl Iterator<Item = &'static str> + Clone {
                 Self::WORDS.iter().enumerate().filter(move |(bit, _)| self.0 & 1 << bit != 0).map(|(_, word)| *word)

@@ -241,5 +241,10 @@ impl Client {
         }
         (session.modes, session.replies) = Default::default();
         exclusive::settle(self, session);
+        if let Link::Lane(lane, node) = self.link.replace(Link::Disabled) {
+            let key = lane.key.clone();
+            drop(lane);
+            node.left(&key);
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! A question is put to every worker of the process ([`Crew`]); each looks through its own clients ([`answer`]), and
 //! what they found becomes one reply ([`Inquiry`]). Guarantees: no further request of the asker is carried out before
 //! its answer, and it waits no longer than a request's budget; what is told and what is closed are the proxy's clients,
-//! never the connections towards the upstream. Errors and replies are Redis's (`networking.c` of Redis 7.0). Leaves
+//! never the connections towards the upstream; a user whom the upstream would not let do this may not do it here. Errors and replies are Redis's (`networking.c` of Redis 7.0). Leaves
 //! crossing the threads to the worker, which clients are meant to `select.rs`, what is told of one to `line.rs`.
 
 mod help;
@@ -15,11 +15,12 @@ pub use select::Question;
 use self::select::{Filter, KillForm, Seen, Selection};
 use super::request::{Call, Handled};
 use super::step::{Step, To, Turn};
-use super::{Client, Link, Waiter, forward, transaction};
+use super::{Client, Link, Waiter, forward, login, transaction};
 use crate::clock;
 use crate::metrics::{Family, Outcome};
 use crate::resp::{Arguments, Protocol, ReplyError, encode};
 use crate::session::{Ending, Session, Slot};
+use crate::upstream::Failure;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -104,6 +105,14 @@ const SUBCOMMANDS: [&str; 18] = [
     "CLIENT|UNPAUSE",
 ];
 
+/// Notes which subcommand of CLIENT the session has asked for, as Redis tells it.
+pub(super) fn note(session: &mut Session, arguments: &[&[u8]]) {
+    let is_it = |name: &&&str| arguments.get(1).is_some_and(|word| name.as_bytes()[7..].eq_ignore_ascii_case(word));
+    if let Some(name) = SUBCOMMANDS.iter().find(is_it) {
+        session.last_command = name;
+    }
+}
+
 /// Carries out a CLIENT that is about more than the connection it came on; `None` for any other.
 pub(super) fn handle(
     call: &Call<'_>,
@@ -111,11 +120,7 @@ pub(super) fn handle(
     request: Arguments<'_>,
     arguments: &[&[u8]],
 ) -> Option<Handled> {
-    let subcommand = arguments.get(1)?;
-    if let Some(name) = SUBCOMMANDS.iter().find(|name| name.as_bytes()[7..].eq_ignore_ascii_case(subcommand)) {
-        session.last_command = name;
-    }
-    Some(match errand(subcommand)? {
+    Some(match errand(arguments.get(1)?)? {
         Errand::Help if arguments.len() > 2 => call.reject(session, &ReplyError::wrong_arity("client|help")),
         Errand::Help => call.say(session, Outcome::Ok, help::append_help),
         Errand::Upstream => forward::forward(call, session, request),
@@ -165,17 +170,61 @@ fn question(who: Who, asker: u64, rest: &[&[u8]]) -> Result<Question, ReplyError
 
 /// Asks all workers; nothing that the session sends overtakes the answer.
 fn ask(call: &Call<'_>, session: &mut Session, question: Question) -> Handled {
+    let is_judged = is_judged(call, session);
+    let lane = match call.link {
+        Link::Lane(lane, _) if is_judged && lane.accepts().is_ok() => Some(lane),
+        _ if is_judged => return call.reject(session, &ReplyError::new(UNJUDGED)),
+        _ => None,
+    };
     let slot = session.replies.open();
     session.gate = Some(slot);
-    call.client.core.crew.ask(Inquiry {
+    let inquiry = Inquiry {
         client: Rc::clone(call.client),
         slot,
         family: call.family,
         question: Arc::new(question),
         deadline: call.deadline,
         findings: Findings::default(),
-    });
+    };
+    match lane {
+        Some(lane) => {
+            let probe = inquiry.question.probe();
+            let waiter = call.waiter(To::Slot(slot), Step::Permit(Box::new(inquiry)));
+            lane.push_with(call.deadline, waiter, &[], |out| encode::command(out, probe));
+        }
+        None => call.client.core.crew.ask(inquiry),
+    }
     Handled::Done
+}
+
+const UNJUDGED: &str = "ERR upstream unreachable: it can't be asked whether this user may do this";
+
+/// Whether the upstream has a say in what this session may do: it is logged in as a user of its own, or has yet to log
+/// in. Any other does what the proxy's own user does.
+fn is_judged(call: &Call<'_>, session: &Session) -> bool {
+    match &*call.client.link.borrow() {
+        Link::Lane(_, node) => session.login.is_some() || login::is_wanted(session, node),
+        _ => false,
+    }
+}
+
+/// The upstream was asked to do the same to nobody: it has said whether this user may.
+pub(super) fn on_judged(turn: Turn<'_>, inquiry: Inquiry, frame: &[u8]) {
+    if frame.starts_with(b"-NOPERM") || frame.starts_with(b"-NOAUTH") {
+        return turn.finish(frame, Outcome::Error);
+    }
+    if forward::says_outage(frame) {
+        return on_unjudged(turn, &Failure::Unsent);
+    }
+    turn.client.core.crew.ask(inquiry);
+}
+
+/// The upstream could not be asked.
+pub(super) fn on_unjudged(turn: Turn<'_>, failure: &Failure) {
+    let words = if let Failure::LaneRefused(words) = failure { words } else { UNJUDGED };
+    let mut frame = Vec::new();
+    encode::error(&mut frame, words);
+    turn.finish(&frame, Outcome::Error);
 }
 
 /// Looks through the clients of one worker.
@@ -197,7 +246,7 @@ pub fn answer<'a>(question: &Question, clients: impl Iterator<Item = &'a Rc<Clie
                 }
             }
             Question::Unblock { id, .. } => {
-                if session.id == *id && session.blocked.is_some() {
+                if session.id == *id && session.is_blocking() {
                     findings.blocked_in = client.exclusive.borrow().as_ref().and_then(|lane| lane.server_id());
                 }
             }

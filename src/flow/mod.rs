@@ -17,6 +17,7 @@ mod forward;
 mod gate;
 mod gather;
 mod introspect;
+mod learned;
 mod local;
 mod login;
 mod pubsub;
@@ -76,6 +77,8 @@ pub struct Core {
     pub upstream: Option<Arc<NodeStatus>>,
     /// Who reaches the clients of the other workers.
     crew: Box<dyn Crew>,
+    /// Commands that the built-in table lacks.
+    learned: learned::Learned,
     /// Clients with something to write.
     dirty: RefCell<Vec<Rc<Client>>>,
     /// The list of the last turn, kept for its allocation.
@@ -107,6 +110,7 @@ impl Core {
             registry,
             upstream,
             crew,
+            learned: learned::Learned::default(),
             dirty: RefCell::default(),
             flushing: RefCell::default(),
             buffers: RefCell::default(),

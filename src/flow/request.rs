@@ -5,7 +5,7 @@
 
 use super::step::{Step, To, Waiter};
 use super::{
-    Client, Link, Settings, blocking, exclusive, fca, forward, gate, lane_key, local, login, pubsub, stream,
+    Client, Link, Settings, blocking, exclusive, fca, forward, gate, lane_key, learned, local, login, pubsub, stream,
     transaction,
 };
 use crate::command::{self, Command, Flags, Kind, Local};
@@ -149,8 +149,7 @@ fn carry_out(
                 session.ending = Ending::AfterReplies;
                 return Handled::Done;
             }
-            None if !looks_up(session) => return forward::forward(&call, session, request),
-            None => return Handled::WaitUntilAnswered,
+            None => return unknown(&call, session, request),
             Some(_) => {}
         }
     }
@@ -195,7 +194,7 @@ fn handle_special(
     if session.transaction.is_queueing() {
         return transaction::queue(call, session, command, request, arguments);
     }
-    let Some(command) = command else { return forward::forward(call, session, request) };
+    let Some(command) = command else { return unknown(call, session, request) };
     if session.modes.has(Mode::Subscribed) && call.protocol == Protocol::Resp2 && !is_for_subscribers(command.kind) {
         return refuse_subscriber(call, session, command, request);
     }
@@ -211,6 +210,18 @@ fn handle_special(
         Kind::Admin | Kind::Script | Kind::ClusterClient | Kind::Refused => {
             gate::handle(call, session, command, request)
         }
+    }
+}
+
+/// A command that the table lacks, as far as the upstream says what it is.
+fn unknown(call: &Call<'_>, session: &mut Session, request: Arguments<'_>) -> Handled {
+    match learned::flags(call, session, &request[0]) {
+        None => Handled::WaitUntilAnswered,
+        Some(flags) if flags.contains(Flags::BLOCKING) => {
+            handle_special(call, session, Some(&command::UNKNOWN_BLOCKING), request)
+        }
+        Some(flags) if looks_up(session) && !flags.contains(Flags::READONLY) => Handled::WaitUntilAnswered,
+        Some(_) => forward::forward(call, session, request),
     }
 }
 
@@ -237,10 +248,15 @@ pub(super) fn is_http(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"POST") || name.eq_ignore_ascii_case(b"HOST:")
 }
 
-/// Points a session at the lane of its protocol and database.
+/// Points a session at the lane of its protocol, database and login.
 pub(super) fn relink(client: &Client, session: &Session) {
     let link = &mut *client.link.borrow_mut();
     if let Link::Lane(lane, node) = link {
-        *lane = node.shared_lane(lane_key(session));
+        let left = std::mem::replace(lane, node.shared_lane(lane_key(session)));
+        if left.key.login.is_some() {
+            let key = left.key.clone();
+            drop(left);
+            node.left(&key);
+        }
     }
 }

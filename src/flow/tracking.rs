@@ -4,7 +4,6 @@
 //! it read, and reach it (<https://redis.io/docs/latest/develop/reference/client-side-caching/>). CLIENT REPLY needs no
 //! upstream: requests are carried out, and their replies are dropped here.
 
-use super::clients;
 use super::exclusive::{self, Taken};
 use super::forward;
 use super::pubsub;
@@ -31,9 +30,6 @@ pub(super) fn handle(
         Some(caching(call, session, request, rest))
     } else if is("TRACKINGINFO") && session.modes.has(Mode::Tracking) {
         Some(forward::forward(call, session, request))
-    } else if is("GETREDIR") && rest.is_empty() {
-        let target = clients::redirect(session);
-        Some(call.say(session, Outcome::Ok, |out| encode::integer(out, target)))
     } else if is("NO-TOUCH") {
         Some(no_touch(call, session, request, rest))
     } else {

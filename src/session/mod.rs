@@ -53,6 +53,8 @@ pub struct Session {
     pub lookups: VecDeque<u64>,
     /// No further request is carried out before this slot is filled: the last one changes what they mean.
     pub gate: Option<Slot>,
+    /// Nor before this is over.
+    pub lesson: Lesson,
     /// Whether the last that was heard of a request sent upstream is that its time was up.
     pub timed_out: bool,
     /// For how many more reads it is kept off the connections that others share, since its replies are large.
@@ -72,6 +74,17 @@ pub struct Identity {
     pub library: Vec<u8>,
     /// CLIENT SETINFO LIB-VER.
     pub library_version: Vec<u8>,
+}
+
+/// Whether the upstream is being asked what the session's next command is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lesson {
+    /// It is not.
+    None,
+    /// It is: the request waits.
+    Awaited,
+    /// It was, in vain: the request is carried out all the same.
+    Failed,
 }
 
 /// Whether a session goes on.
@@ -104,6 +117,7 @@ impl Session {
             blocked: None,
             lookups: VecDeque::new(),
             gate: None,
+            lesson: Lesson::None,
             timed_out: false,
             reads_apart: 0,
             ending: Ending::No,
@@ -111,10 +125,16 @@ impl Session {
         }
     }
 
+    /// Whether it waits in a blocking command, on the connection that it has for itself.
+    pub fn is_blocking(&self) -> bool {
+        self.blocked.is_some()
+    }
+
     /// Whether the next request may be carried out.
     pub fn takes_requests(&self, pipeline_max: usize, output_bytes_pause: usize) -> bool {
         self.ending != Ending::AfterReplies
             && self.gate.is_none()
+            && self.lesson != Lesson::Awaited
             && self.replies.in_flight() < pipeline_max
             && self.replies.bytes() < output_bytes_pause
     }

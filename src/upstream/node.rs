@@ -12,7 +12,7 @@ use super::{Replies, task};
 use crate::clock;
 use crate::config::Credentials;
 use crate::metrics::{Counter, Gauge, Limit, Recorder};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -151,6 +151,8 @@ pub struct Node<R: Replies> {
     shared: RefCell<Vec<Rc<Lane<R::Waiter>>>>,
     idle_exclusive: RefCell<Vec<Rc<Lane<R::Waiter>>>>,
     facts: RefCell<ServerFacts>,
+    /// How often the main lane has connected.
+    main_connections: Cell<u64>,
 }
 
 impl<R: Replies> Node<R> {
@@ -167,6 +169,7 @@ impl<R: Replies> Node<R> {
             shared: RefCell::default(),
             idle_exclusive: RefCell::default(),
             facts: RefCell::default(),
+            main_connections: Cell::new(0),
         });
         tokio::task::spawn_local(Rc::clone(&node).probe());
         node.shared_lane(node.main_key());
@@ -252,12 +255,14 @@ impl<R: Replies> Node<R> {
         self.status.connections.load(Ordering::Relaxed) < self.options.connections_max
     }
 
-    /// Ends the shared lane of a login that no session rides on: who guesses passwords leaves nothing behind.
-    pub fn forget_unused(&self, key: &LaneKey) {
+    /// Nobody may be on this lane of a login any more: it is kept for the next one only where the server has taken the
+    /// login and others may use it, so that who guesses passwords leaves nothing behind.
+    pub fn left(&self, key: &LaneKey) {
+        let Some(login) = &key.login else { return };
         let shared = &mut *self.shared.borrow_mut();
-        let unused = shared.iter().position(|lane| lane.key == *key && lane.key.login.is_some() && is_unused(lane));
-        if let Some(unused) = unused {
-            shared.swap_remove(unused).end();
+        let useless = |lane: &Lane<_>| !lane.is_ready() || login.unverified_of.is_some();
+        if let Some(at) = shared.iter().position(|lane| lane.key == *key && useless(lane) && is_unused(lane)) {
+            shared.swap_remove(at).end();
         }
     }
 
@@ -273,6 +278,10 @@ impl<R: Replies> Node<R> {
         idle.retain(|lane| !lane.is_dead());
         if lane.is_dead() {
             return;
+        }
+        if lane.key.login.as_ref().is_some_and(|login| login.unverified_of.is_some()) {
+            // Its session goes on with the others of its user.
+            return lane.end();
         }
         if idle.len() >= IDLE_EXCLUSIVE_MAX {
             idle.remove(0).end();
@@ -295,6 +304,19 @@ impl<R: Replies> Node<R> {
     /// What the upstream told of itself when it was last connected to.
     pub fn facts(&self) -> ServerFacts {
         self.facts.borrow().clone()
+    }
+
+    /// How often the lane of sessions that have just connected was connected: what the server said of itself on an
+    /// earlier connection may not be true any more.
+    pub fn main_connections(&self) -> u64 {
+        self.main_connections.get()
+    }
+
+    /// A lane has a connection.
+    pub(super) fn on_ready(&self, lane: &Lane<R::Waiter>) {
+        if lane.tenure == Tenure::Shared && lane.key == self.main_key() {
+            self.main_connections.set(self.main_connections.get() + 1);
+        }
     }
 
     /// Whether the upstream is not known to be gone.

@@ -48,10 +48,11 @@ const SETTLED_AFTER: Duration = Duration::from_secs(1);
 
 /// Runs a lane on the current worker until it ends.
 pub(super) fn spawn<R: Replies>(node: Rc<Node<R>>, lane: Rc<Lane<R::Waiter>>) {
+    // Held from the start, so that a lane whose tasks have not run yet has as many holders as any other.
+    let mut held = Rc::clone(&lane);
     tokio::task::spawn_local(async move {
         loop {
-            let run = tokio::task::spawn_local(run(Rc::clone(&node), Rc::clone(&lane)));
-            match run.await {
+            match tokio::task::spawn_local(run(Rc::clone(&node), held)).await {
                 Ok(()) => return,
                 Err(panic) => {
                     tracing::error!("a lane's task failed, its requests are answered nil: {panic}");
@@ -64,6 +65,7 @@ pub(super) fn spawn<R: Replies>(node: Rc<Node<R>>, lane: Rc<Lane<R::Waiter>>) {
                         Tenure::Shared => lane.set_state(LaneState::Down),
                     }
                     fail_all(&node, &lane, &Failure::Broken);
+                    held = Rc::clone(&lane);
                 }
             }
         }
@@ -90,6 +92,7 @@ async fn run<R: Replies>(node: Rc<Node<R>>, lane: Rc<Lane<R::Waiter>>) {
         match connecting(&node, &lane).await {
             Ok(connection) => {
                 lane.set_ready(connection.server_id);
+                node.on_ready(&lane);
                 node.recorder.add(Counter::UpstreamReconnects, u64::from(connected_before));
                 connected_before = true;
                 let mut running = Running::new(&node, &lane, connection);
@@ -109,7 +112,7 @@ async fn run<R: Replies>(node: Rc<Node<R>>, lane: Rc<Lane<R::Waiter>>) {
             Err(_) if lane.is_dead() => {}
             Err(ConnectError::LaneRefused(words)) if lane.key != node.main_key() => {
                 fail_all(&node, &lane, &Failure::LaneRefused(words));
-                node.forget_unused(&lane.key);
+                node.left(&lane.key);
             }
             Err(ConnectError::LoginWanted(words)) => {
                 // Nobody is served by a connection that is made before it is asked for.

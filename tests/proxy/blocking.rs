@@ -214,3 +214,29 @@ fn without_an_upstream_nobody_waits() {
     let embedded = Proxy::start(ProxyOptions::default());
     assert!(embedded.client().say("BLPOP l 0").text().starts_with("ERR unknown command 'BLPOP'"));
 }
+
+#[test]
+fn wait_counts_replicas_for_writes_that_went_over_a_shared_connection() {
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    let at_once = words(&["--repl-diskless-sync-delay", "0"]);
+    let redis = Redis::start_with(RedisOptions { arguments: at_once, ..RedisOptions::default() });
+    let port = redis.address().port().to_string();
+    let follows = words(&["--replicaof", "127.0.0.1", &port]);
+    let replica = Redis::start_with(RedisOptions { arguments: follows, ..RedisOptions::default() });
+    wait_until(SOON, "the replica follows", || {
+        redis.info("replication").get("slave0").is_some_and(|slave| slave.contains("state=online"))
+    });
+    let proxy = Proxy::patient(redis.url());
+    for mut client in [proxy.client(), proxy.client_resp3()] {
+        assert_eq!(client.say("SET before v"), Value::ok());
+        assert_eq!(client.say("WAIT 1 0"), Value::Integer(1), "it has what was written before it was frozen");
+        replica.stop();
+        // The write goes over a connection that others share; WAIT asks on one that has written nothing.
+        assert_eq!(client.say("SET k v"), Value::ok());
+        assert_eq!(client.say("WAIT 1 50"), Value::Integer(0), "it has not heard of this write");
+        client.send(["WAIT", "1", "0"]);
+        wait_for_blocked(&redis, 1);
+        replica.cont();
+        assert_eq!(client.reply(), Value::Integer(1));
+    }
+}

@@ -297,3 +297,133 @@ fn clients_know_of_each_other_without_an_upstream() {
         assert!(clients[0].say("CLIENT HELP").items().len() > 40);
     }
 }
+
+/// Waits until so many clients wait in Redis.
+fn wait_for_blocked(redis: &Redis, count: u64) {
+    wait_until(SOON, "clients wait in Redis", || redis.info("clients")["blocked_clients"] == count.to_string());
+}
+
+#[test]
+fn a_client_that_waits_is_unblocked_from_any_worker() {
+    let redis = Redis::start();
+    let proxy = Proxy::patient(redis.url());
+    let (mut clients, numbers) = crowd(&proxy);
+    let (mut asker, mut other_asker) = (proxy.client(), proxy.client_resp3());
+    for asker in [&mut asker, &mut other_asker] {
+        for waiting in [0, 1] {
+            let client = &mut clients[waiting];
+            let line = |mode: &str| format!("CLIENT UNBLOCK {}{mode}", numbers[waiting]);
+            assert_eq!(asker.say(&line("")), Value::Integer(0), "it does not wait");
+            client.send(["BLPOP", "l", "0"]);
+            wait_for_blocked(&redis, 1);
+            let about = list(asker, &format!("CLIENT LIST ID {}", numbers[waiting])).remove(0);
+            assert!(about.contains(&("flags".to_owned(), "b".to_owned())), "{about:?}");
+            assert!(about.contains(&("cmd".to_owned(), "blpop".to_owned())), "{about:?}");
+            assert_eq!(asker.say(&line("")), Value::Integer(1));
+            assert!(client.reply().is_nil());
+            client.send(["BLMOVE", "l", "m", "LEFT", "LEFT", "0"]);
+            wait_for_blocked(&redis, 1);
+            assert_eq!(asker.say(&line(" ERROR")), Value::Integer(1));
+            assert_eq!(client.reply(), Value::error("UNBLOCKED client unblocked via CLIENT UNBLOCK"));
+            assert_eq!(client.say("PING"), Value::simple("PONG"));
+            assert_eq!(asker.say(&line(" ERROR")), Value::Integer(0));
+        }
+    }
+}
+
+#[test]
+fn a_client_that_is_closed_while_it_waits_takes_nothing_with_it() {
+    let redis = Redis::start();
+    let proxy = Proxy::patient(redis.url());
+    let (mut clients, numbers) = crowd(&proxy);
+    clients[0].send(["BLPOP", "l", "0"]);
+    wait_for_blocked(&redis, 1);
+    assert_eq!(clients[1].say(&format!("CLIENT KILL ID {}", numbers[0])), Value::Integer(1));
+    assert_eq!(clients[0].read_until_closed(), b"");
+    wait_for_blocked(&redis, 0);
+    assert_eq!(clients[1].say("RPUSH l v"), Value::Integer(1));
+    assert_eq!(clients[1].say("LPOP l"), Value::bulk("v"));
+}
+
+#[test]
+fn subscribers_and_monitors_are_told_from_others() {
+    let redis = Redis::start();
+    let proxy = Proxy::patient(redis.url());
+    let (mut clients, numbers) = crowd(&proxy);
+    let mut asker = proxy.client();
+    for line in ["SUBSCRIBE a", "SUBSCRIBE b", "PSUBSCRIBE c*", "SSUBSCRIBE d"] {
+        clients[0].say(line);
+    }
+    clients[1].say("MONITOR");
+    clients[2].say("HELLO 3");
+    clients[2].say("CLIENT TRACKING ON");
+    clients[4].say("WATCH k");
+    let field = |line: &[(String, String)], name: &str| {
+        line.iter().find(|(field, _)| field == name).map(|(_, value)| value.clone()).unwrap()
+    };
+    let lines = list(&mut asker, "CLIENT LIST");
+    let counts = ["flags", "sub", "psub", "ssub"].map(|name| field(&lines[0], name));
+    assert_eq!(counts, ["P", "2", "1", "1"]);
+    assert_eq!(field(&lines[1], "flags"), "O");
+    assert_eq!(["flags", "redir"].map(|name| field(&lines[2], name)), ["t", "0"], "to itself");
+    assert_eq!(["flags", "redir"].map(|name| field(&lines[4], name)), ["N", "-1"]);
+    assert_eq!(ids(&list(&mut asker, "CLIENT LIST TYPE pubsub")), [numbers[0]]);
+    assert_eq!(asker.say("CLIENT KILL TYPE pubsub"), Value::Integer(1));
+    clients[0].read_until_closed();
+    assert_eq!(ids(&list(&mut asker, "CLIENT LIST TYPE pubsub")), [0; 0]);
+}
+
+#[test]
+fn who_may_not_look_at_others_in_redis_may_not_here() {
+    let mut redis = Redis::start();
+    for rule in ["reader on >pw ~* +get +auth", "operator on >pw ~* +@all", "lister on >pw ~* +get +client|list"] {
+        assert_eq!(redis.client().say(&format!("ACL SETUSER {rule}")), Value::ok());
+    }
+    let proxy = Proxy::in_front_of(redis.url());
+    let (mut clients, numbers) = crowd(&proxy);
+    let log_in = |user: &str| {
+        let (mut through, mut direct) = (proxy.client(), redis.client());
+        for client in [&mut through, &mut direct] {
+            assert_eq!(client.say(&format!("AUTH {user} pw")), Value::ok());
+        }
+        (through, direct)
+    };
+    let (mut reader, mut direct) = log_in("reader");
+    let kill = format!("CLIENT KILL ID {}", numbers[1]);
+    for line in ["CLIENT LIST", &*kill, "CLIENT UNBLOCK 1", "CLIENT PAUSE 1"] {
+        let refusal = direct.say(line);
+        assert!(refusal.text().starts_with("NOPERM"), "{refusal:?}");
+        assert_eq!(reader.say(line), refusal);
+        assert_eq!(reader.say("GET k"), Value::Nil);
+    }
+    let (mut lister, mut direct) = log_in("lister");
+    assert_eq!(lister.say(&kill), direct.say(&kill));
+    let names: Vec<_> =
+        list(&mut lister, "CLIENT LIST").into_iter().flatten().filter(|(name, _)| name == "user").collect();
+    assert_eq!(names.last().unwrap().1, "lister");
+    let (mut operator, _) = log_in("operator");
+    assert_eq!(operator.say(&kill), Value::Integer(1));
+    assert_eq!(clients[1].read_until_closed(), b"");
+    assert_eq!(operator.say("CLIENT KILL USER lister"), Value::Integer(1));
+    lister.read_until_closed();
+    // Who has named no user does what the proxy's own may; who has can't be judged while nobody is there.
+    redis.kill();
+    wait_until(SOON, "the upstream is gone", || clients[0].say("FCA.AVAILABLE") == Value::Integer(0));
+    assert!(!clients[0].say("CLIENT LIST").is_error());
+    let text = "ERR upstream unreachable: it can't be asked whether this user may do this";
+    assert_eq!(operator.say("CLIENT LIST"), Value::error(text));
+}
+
+#[test]
+fn who_has_yet_to_log_in_may_not_look_at_others() {
+    let redis = Redis::start();
+    assert_eq!(redis.client().say("CONFIG SET requirepass secret"), Value::ok());
+    let proxy = Proxy::patient(redis.url());
+    let (mut stranger, mut client) = (proxy.client(), proxy.client());
+    assert_eq!(client.say("AUTH secret"), Value::ok());
+    let number = client.say("CLIENT ID").integer();
+    for line in ["CLIENT LIST", &format!("CLIENT KILL ID {number}"), "CLIENT UNBLOCK 1"] {
+        assert_eq!(stranger.say(line), Value::error("NOAUTH Authentication required."), "{line}");
+    }
+    assert_eq!(list(&mut client, "CLIENT LIST").len(), 2);
+}

@@ -10,6 +10,8 @@
     reason = "the tests are the proxy's clients: they may block, and they measure time"
 )]
 
+// How each client library opens a connection, word for word, whatever becomes of the upstream.
+mod dialogues;
 // Logging in to the upstream: ACL users, one connection never for two of them.
 mod authentication;
 // Commands that wait in the server.
@@ -39,5 +41,7 @@ mod streaming;
 mod support;
 // TLS towards Redis.
 mod tls;
+// Commands that the table lacks.
+mod unknown;
 // The bench that all of these stand on.
 mod support_works;

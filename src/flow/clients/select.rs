@@ -218,6 +218,17 @@ impl Filter {
 }
 
 impl Question {
+    /// The same, asked about no client of the server's: what it answers says only whether one may.
+    pub(super) fn probe(&self) -> &'static [&'static [u8]] {
+        // A number that no server ever comes to.
+        const NOBODY: &[u8] = b"9223372036854775807";
+        match self {
+            Self::List(_) => &[b"CLIENT", b"LIST", b"TYPE", b"master"],
+            Self::Kill { .. } => &[b"CLIENT", b"KILL", b"ID", NOBODY],
+            Self::Unblock { .. } => &[b"CLIENT", b"UNBLOCK", NOBODY],
+        }
+    }
+
     /// Reads what stands behind CLIENT UNBLOCK.
     pub(super) fn parse_unblock(rest: &[&[u8]]) -> Result<Self, ReplyError> {
         let (id, mode) = match rest {
