@@ -14,6 +14,7 @@ use crate::resp::{Arguments, Protocol, ReplyError, encode};
 use crate::session::{Ending, Identity, Mode, Modes, Session};
 use crate::upstream::{Failure, Lane, LaneKey, Tenure};
 use std::rc::Rc;
+use std::time::Instant;
 
 /// What a server says of its version when the upstream has not told it.
 const REDIS_VERSION: &str = "7.0.15";
@@ -28,15 +29,13 @@ pub(super) fn handle(
 ) -> Handled {
     if which == Local::Client {
         clients::note(session, arguments);
-    }
-    if which == Local::Client
-        && let Some(handled) = tracking::handle(call, session, request, arguments)
-    {
-        return handled;
+        if let Some(handled) = tracking::handle(call, session, request, arguments) {
+            return handled;
+        }
     }
     match which {
         Local::Client if let Some(handled) = clients::handle(call, session, request, arguments) => handled,
-        Local::Ping | Local::Echo | Local::Client => match answer(call, session, which, arguments) {
+        Local::Ping | Local::Echo | Local::Client => match answer(call.client, session, which, arguments, call.now) {
             Ok(frame) => call.say(session, Outcome::Ok, |out| out.extend_from_slice(&frame)),
             Err(error) => call.reject(session, &error),
         },
@@ -55,10 +54,11 @@ pub(super) fn handle(
 
 /// The reply to PING, ECHO or CLIENT, which depends on nothing but the session.
 pub(super) fn answer(
-    call: &Call<'_>,
+    asker: &Client,
     session: &mut Session,
     which: Local,
     arguments: &[&[u8]],
+    now: Instant,
 ) -> Result<Vec<u8>, ReplyError> {
     let mut out = Vec::new();
     match (which, arguments) {
@@ -70,7 +70,7 @@ pub(super) fn answer(
         (Local::Ping, [_]) => encode::simple(&mut out, "PONG"),
         (Local::Ping | Local::Echo, [_, message]) => encode::bulk(&mut out, message),
         (Local::Ping, _) => return Err(ReplyError::wrong_arity("ping")),
-        (Local::Client, [_, subcommand, rest @ ..]) => client(call, session, subcommand, rest, &mut out)?,
+        (Local::Client, [_, subcommand, rest @ ..]) => client(asker, session, subcommand, rest, now, &mut out)?,
         (Local::Client, _) => return Err(ReplyError::wrong_arity("client")),
         _ => return Err(ReplyError::wrong_arity("echo")),
     }
@@ -329,12 +329,24 @@ fn reset(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]]) -> Handled
     call.say(session, Outcome::Ok, |out| encode::simple(out, "RESET"))
 }
 
+/// Whether this CLIENT can be carried out by what the proxy knows of the connection.
+pub(super) fn is_about_the_connection(arguments: &[&[u8]]) -> bool {
+    const SUBCOMMANDS: [(&str, usize); 7] =
+        [("ID", 2), ("GETNAME", 2), ("SETNAME", 3), ("SETINFO", 4), ("INFO", 2), ("NO-EVICT", 3), ("GETREDIR", 2)];
+    arguments.get(1).is_some_and(|subcommand| {
+        SUBCOMMANDS
+            .iter()
+            .any(|(name, count)| subcommand.eq_ignore_ascii_case(name.as_bytes()) && arguments.len() == *count)
+    })
+}
+
 /// CLIENT and its subcommands, as far as they are about this connection.
 fn client(
-    call: &Call<'_>,
+    asker: &Client,
     session: &mut Session,
     as_written: &[u8],
     rest: &[&[u8]],
+    now: Instant,
     out: &mut Vec<u8>,
 ) -> Result<(), ReplyError> {
     let as_written = String::from_utf8_lossy(as_written);
@@ -353,7 +365,7 @@ fn client(
             encode::simple(out, "OK");
         }
         ("INFO", []) => {
-            let line = clients::client_line(call.client, session, call.now);
+            let line = clients::client_line(asker, session, now);
             match session.protocol {
                 Protocol::Resp2 => encode::bulk(out, line.as_bytes()),
                 Protocol::Resp3 => encode::verbatim(out, line.as_bytes()),
@@ -361,13 +373,15 @@ fn client(
         }
         ("NO-EVICT", [switch]) if is_switch(switch) => encode::simple(out, "OK"),
         ("NO-EVICT", [_]) => return Err(ReplyError::syntax()),
+        ("GETREDIR", []) => encode::integer(out, clients::redirect(session)),
         ("TRACKINGINFO", []) => append_tracking_off(out, session.protocol),
-        ("GETREDIR", []) => encode::integer(out, -1),
         ("ID" | "GETNAME" | "SETNAME" | "SETINFO" | "INFO" | "NO-EVICT" | "TRACKINGINFO" | "GETREDIR", _) => {
             return Err(ReplyError::wrong_arity(&format!("client|{subcommand}")));
         }
         ("REPLY" | "TRACKING" | "CACHING", _) => {
-            return Err(ReplyError::new(format!("ERR CLIENT {subcommand} is not supported by fca-proxy yet")));
+            // Elsewhere they never come here.
+            let text = format!("ERR CLIENT {subcommand} is not supported by fca-proxy inside MULTI");
+            return Err(ReplyError::new(text));
         }
         _ => {
             return Err(ReplyError::new(format!("ERR unknown subcommand '{as_written}'. Try CLIENT HELP.")));

@@ -30,9 +30,6 @@ pub(super) fn handle(
         Some(caching(call, session, request, rest))
     } else if is("TRACKINGINFO") && session.modes.has(Mode::Tracking) {
         Some(forward::forward(call, session, request))
-    } else if is("GETREDIR") && rest.is_empty() && session.modes.has(Mode::Tracking) {
-        let target = session.modes.redirect.and_then(|id| i64::try_from(id).ok()).unwrap_or(0);
-        Some(call.say(session, Outcome::Ok, |out| encode::integer(out, target)))
     } else if is("NO-TOUCH") {
         Some(no_touch(call, session, request, rest))
     } else {

@@ -155,11 +155,15 @@ fn queue_local(
             }
         }
         Local::Client if let Some(handled) = clients::queue(call, session, request, arguments) => handled,
-        Local::Ping | Local::Echo | Local::Client => match local::answer(call, session, which, arguments) {
+        Local::Client if local::is_about_the_connection(arguments) => {
+            let arguments = arguments.iter().map(|argument| argument.to_vec()).collect();
+            queue_shaped(call, session, Shape::Connection(arguments), |_| {})
+        }
+        Local::Client => match local::answer(call.client, session, which, arguments, call.now) {
             Ok(frame) => queue_shaped(call, session, Shape::Here(frame), |_| {}),
             Err(error) => call.reject(session, &error),
         },
-        Local::Info | Local::Command => queue_one(call, session, request),
+        Local::Ping | Local::Echo | Local::Info | Local::Command => queue_one(call, session, request),
     }
 }
 
@@ -222,7 +226,15 @@ fn exec(call: &Call<'_>, session: &mut Session, request: Arguments<'_>) -> Handl
             let error = ReplyError::new("EXECABORT Transaction discarded because of previous errors.");
             call.say(session, Outcome::Rejected, |out| error.append_to(out))
         }
-        Some(lane) => forward::send(call, session, lane, request, Step::Exec(Box::new(queued))),
+        Some(lane) => {
+            // What it makes of the connection is to be known before the next request.
+            let gates = !queued.is_plain() && queued.shapes().any(|shape| matches!(shape, Shape::Connection(_)));
+            let slot = session.replies.open();
+            session.gate = gates.then_some(slot);
+            let waiter = call.waiter(To::Slot(slot), Step::Exec(Box::new(queued)));
+            lane.push(call.deadline, waiter, request.bytes());
+            Handled::Done
+        }
         None => {
             let frame = encode::nil_array_frame(call.protocol);
             call.say(session, Outcome::Unreachable, |out| out.extend_from_slice(frame))
@@ -276,7 +288,15 @@ pub(super) fn on_reply(turn: Turn<'_>, step: Step, frame: &[u8]) {
     match step {
         Step::Exec(queued) if !queued.is_plain() => {
             let protocol = turn.session.protocol;
-            match reshape(&queued, frame, protocol) {
+            let merged = reshape(&queued, frame, protocol, |arguments| {
+                let arguments: Vec<&[u8]> = arguments.iter().map(Vec::as_slice).collect();
+                local::answer(turn.client, turn.session, Local::Client, &arguments, turn.now).unwrap_or_else(|error| {
+                    let mut frame = Vec::new();
+                    error.append_to(&mut frame);
+                    frame
+                })
+            });
+            match merged {
                 Some(merged) => {
                     take_selected(turn.client, turn.session, &queued, frame);
                     turn.finish(&merged, outcome);
@@ -345,9 +365,14 @@ pub(super) fn on_failure(turn: Turn<'_>, step: &Step, failure: &Failure) {
     turn.finish(frame, Outcome::Unreachable);
 }
 
-/// EXEC's reply with one element for each command of the client; `None` when it is no array of as many elements as
-/// were queued.
-fn reshape(queued: &Queued, frame: &[u8], protocol: Protocol) -> Option<Vec<u8>> {
+/// EXEC's reply with one element for each command of the client, those about the connection carried out now; `None` when
+/// it is no array of as many elements as were queued.
+fn reshape(
+    queued: &Queued,
+    frame: &[u8],
+    protocol: Protocol,
+    mut carry_out: impl FnMut(&[Vec<u8>]) -> Vec<u8>,
+) -> Option<Vec<u8>> {
     let replies = elements(frame).filter(|_| frame[0] == b'*')?;
     let mut rest = replies.as_slice();
     let mut merged = Vec::with_capacity(frame.len());
@@ -355,7 +380,10 @@ fn reshape(queued: &Queued, frame: &[u8], protocol: Protocol) -> Option<Vec<u8>>
     encode::header(&mut merged, b'*', shapes.len() as u64);
     for shape in shapes {
         let (own, behind) = rest.split_at_checked(shape.width())?;
-        append_shape(&mut merged, shape, own, protocol);
+        match shape {
+            Shape::Connection(arguments) => merged.extend_from_slice(&carry_out(arguments)),
+            shape => append_shape(&mut merged, shape, own, protocol),
+        }
         rest = behind;
     }
     rest.is_empty().then_some(merged)
@@ -365,6 +393,8 @@ fn append_shape(out: &mut Vec<u8>, shape: &Shape, replies: &[&[u8]], protocol: P
     let is_absent = |reply: &[u8]| matches!(reply, b"$-1\r\n" | b"_\r\n" | b":-2\r\n");
     match shape {
         Shape::Here(frame) => out.extend_from_slice(frame),
+        // Never a part of another shape.
+        Shape::Connection(_) => {}
         Shape::One | Shape::Select(_) => replies.iter().for_each(|reply| out.extend_from_slice(reply)),
         Shape::FirstOf2 => {
             let answer = replies.iter().find(|reply| !is_absent(reply)).or_else(|| replies.last());
@@ -413,16 +443,19 @@ mod tests {
         queued.push(Shape::FirstOf2);
         queued.push(Shape::Stored { twin: true });
         queued.push(Shape::Here(b"+PONG\r\n".to_vec()));
+        queued.push(Shape::Connection(vec![b"CLIENT".to_vec()]));
         queued.push(Shape::Count(vec![Shape::One, Shape::One]));
         queued.push(Shape::Each(vec![Shape::FirstOf2, Shape::One]));
         let upstream = b"*10\r\n:7\r\n$-1\r\n$1\r\nx\r\n+OK\r\n:1\r\n:0\r\n:2\r\n$1\r\na\r\n$1\r\nb\r\n$-1\r\n";
-        let merged = reshape(&queued, upstream, Protocol::Resp2).unwrap();
+        let merged = reshape(&queued, upstream, Protocol::Resp2, |_| b"+mine\r\n".to_vec()).unwrap();
         assert_eq!(
             merged.escape_ascii().to_string(),
-            b"*6\r\n:7\r\n$1\r\nx\r\n+OK\r\n+PONG\r\n:1\r\n*2\r\n$1\r\na\r\n$-1\r\n".escape_ascii().to_string()
+            b"*7\r\n:7\r\n$1\r\nx\r\n+OK\r\n+PONG\r\n+mine\r\n:1\r\n*2\r\n$1\r\na\r\n$-1\r\n"
+                .escape_ascii()
+                .to_string()
         );
-        assert_eq!(reshape(&queued, b"*-1\r\n", Protocol::Resp2), None);
-        assert_eq!(reshape(&queued, b"-EXECABORT no\r\n", Protocol::Resp2), None);
-        assert_eq!(reshape(&queued, b"*1\r\n:7\r\n", Protocol::Resp2), None);
+        assert_eq!(reshape(&queued, b"*-1\r\n", Protocol::Resp2, |_| unreachable!()), None);
+        assert_eq!(reshape(&queued, b"-EXECABORT no\r\n", Protocol::Resp2, |_| unreachable!()), None);
+        assert_eq!(reshape(&queued, b"*1\r\n:7\r\n", Protocol::Resp2, |_| unreachable!()), None);
     }
 }

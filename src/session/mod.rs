@@ -122,11 +122,6 @@ impl Session {
         }
     }
 
-    /// Whether it waits in a blocking command, on the connection that it has for itself.
-    pub fn is_blocking(&self) -> bool {
-        self.blocked.is_some()
-    }
-
     /// Whether the next request may be carried out.
     pub fn takes_requests(&self, pipeline_max: usize, output_bytes_pause: usize) -> bool {
         self.ending != Ending::AfterReplies

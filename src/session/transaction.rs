@@ -106,13 +106,15 @@ pub enum Shape {
     Count(Vec<Self>),
     /// As nothing: the answer is this frame.
     Here(Vec<u8>),
+    /// As nothing: this CLIENT, by its arguments, is about the connection, and is carried out when EXEC was.
+    Connection(Vec<Vec<u8>>),
 }
 
 impl Shape {
     /// How many commands of the upstream's queue it takes.
     pub fn width(&self) -> usize {
         match self {
-            Self::Here(_) => 0,
+            Self::Here(_) | Self::Connection(_) => 0,
             Self::One | Self::Select(_) | Self::Stored { twin: false } => 1,
             Self::FirstOf2 | Self::Stored { twin: true } => 2,
             Self::Each(parts) | Self::Count(parts) => parts.iter().map(Self::width).sum(),
@@ -145,9 +147,11 @@ impl Queued {
             (Shape::One, _) => self.runs.push(Run::Plain(1)),
             (shape, _) => {
                 self.shaped += 1;
-                if let Shape::Here(frame) = &shape {
-                    self.kept_bytes += frame.len();
-                }
+                self.kept_bytes += match &shape {
+                    Shape::Here(frame) => frame.len(),
+                    Shape::Connection(arguments) => arguments.iter().map(Vec::len).sum(),
+                    _ => 0,
+                };
                 self.runs.push(Run::Shaped(shape));
             }
         }

@@ -220,7 +220,7 @@ fn server_facts(reply: &[u8], key: &LaneKey, credentials: Option<&Credentials>) 
     match (error_words(reply), key.protocol) {
         // RESP2 is what every connection begins with.
         (Some(words), Protocol::Resp2) if credentials.is_none() && wants_login(&words) => {
-            Ok(ServerFacts { speaks_resp3: true, wants_login: true, ..ServerFacts::default() })
+            Ok(ServerFacts { version: None, speaks_resp3: true, wants_login: true, connection_id: None })
         }
         (Some(words), Protocol::Resp3) if credentials.is_none() && wants_login(&words) => {
             Err(ConnectError::LoginWanted(words))

@@ -205,12 +205,6 @@ impl<W> Lane<W> {
         }
     }
 
-    /// The lane has a connection.
-    pub(super) fn set_ready(&self, server_id: Option<u64>) {
-        self.server_id.set(server_id);
-        self.set_state(LaneState::Ready);
-    }
-
     /// The lane goes into the pool, or out of it.
     pub(super) fn set_pooled(&self, pooled: bool) {
         self.pooled.set(pooled);
@@ -222,6 +216,12 @@ impl<W> Lane<W> {
 
     pub(super) fn is_pooled(&self) -> bool {
         self.pooled.get()
+    }
+
+    /// The lane has a connection.
+    pub(super) fn set_ready(&self, server_id: Option<u64>) {
+        self.server_id.set(server_id);
+        self.set_state(LaneState::Ready);
     }
 
     pub(super) fn has_requests(&self) -> bool {

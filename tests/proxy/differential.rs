@@ -324,9 +324,6 @@ const COMMANDS: &[&str] = &[
     "OBJECT NONSENSE k",
 ];
 
-/// The proxy answers these itself, and when they are queued; so they and HELLO stay out of transactions here.
-const AT_ONCE: &[&str] = &["PING a b", "CLIENT SETNAME n", "CLIENT GETNAME", "CLIENT NONSENSE", "ECHO"];
-
 /// Scripts, each with one key and one argument.
 const SCRIPTS: &[&str] = &[
     "return redis.call('INCR', KEYS[1])",
@@ -394,10 +391,7 @@ impl Author {
     }
 
     fn command(&mut self) -> Vec<Vec<u8>> {
-        let line = match self.random.one_of(COMMANDS) {
-            line if self.in_multi && AT_ONCE.contains(&line) => "PING",
-            line => line,
-        };
+        let line = self.random.one_of(COMMANDS);
         let mut words = Vec::new();
         for word in line.split(' ') {
             words.push(match word {

@@ -2,54 +2,30 @@
 //!
 //! Guarantees Redis 7.0's fields in their order (`catClientInfoString` in `networking.c`), then those of 7.2 behind
 //! them, so that a program that reads them by name or by place finds them. What the proxy does not keep per client (the
-//! sizes of its buffers, say) is 0. [`standing`] is the one place that knows in which modes a session is.
+//! sizes of its buffers, say) is 0.
 
 use super::select::ClientKind;
 use crate::flow::Client;
 use crate::resp::Protocol;
-use crate::session::{Ending, Mode, Session, Subscriptions, Transaction};
-use std::borrow::Cow;
+use crate::session::{Ending, Mode, Session, Transaction};
 use std::os::fd::AsRawFd;
 use std::time::Instant;
 
-/// In which modes a session is, as others see it.
-struct Standing {
-    subscriptions: Subscriptions,
-    subscribed: bool,
-    monitors: bool,
-    tracks: bool,
-    /// To which client its invalidations go; 0: to itself, -1: it does not track.
-    redirect: i64,
-}
-
-fn standing(session: &Session) -> Standing {
-    let modes = &session.modes;
-    let tracks = modes.has(Mode::Tracking);
-    let redirect = modes.redirect.and_then(|id| i64::try_from(id).ok()).unwrap_or(0);
-    Standing {
-        subscriptions: modes.subscriptions,
-        subscribed: modes.has(Mode::Subscribed),
-        monitors: modes.has(Mode::Monitor),
-        tracks,
-        redirect: if tracks { redirect } else { -1 },
-    }
-}
-
 /// Who a session is logged in as.
-pub(super) fn user(session: &Session) -> Cow<'static, str> {
-    session.login.as_ref().map_or(Cow::Borrowed("default"), |login| Cow::Owned(login.display_name()))
+pub(super) fn user(session: &Session) -> String {
+    session.login.as_ref().map_or_else(|| "default".to_owned(), |login| login.display_name())
 }
 
 /// What kind of client a session is.
 pub(super) fn kind(session: &Session) -> ClientKind {
-    if standing(session).subscribed { ClientKind::PubSub } else { ClientKind::Normal }
+    if session.modes.has(Mode::Subscribed) { ClientKind::PubSub } else { ClientKind::Normal }
 }
 
 /// The line of one client (<https://redis.io/docs/latest/commands/client-list/>).
 pub(in crate::flow) fn client_line(client: &Client, session: &Session, now: Instant) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let seconds_since = |then: Instant| now.saturating_duration_since(then).as_secs();
-    let standing = standing(session);
+    let subscriptions = session.modes.subscriptions;
     let (multi, multi_bytes) = match &session.transaction {
         Transaction::Queueing { queued, .. } => (queued.count() as i64, queued.kept_bytes()),
         _ => (-1, 0),
@@ -67,30 +43,38 @@ pub(in crate::flow) fn client_line(client: &Client, session: &Session, now: Inst
         text(&session.identity.name),
         seconds_since(session.connected_at),
         seconds_since(session.active_at),
-        flags(session, &standing),
+        flags(session),
         session.database,
-        standing.subscriptions.channels,
-        standing.subscriptions.patterns,
-        standing.subscriptions.shards,
+        subscriptions.channels,
+        subscriptions.patterns,
+        subscriptions.shards,
         unwritten + multi_bytes,
         if client.is_blocked() { "rw" } else { "r" },
         session.last_command.to_ascii_lowercase(),
         user(session),
-        standing.redirect,
+        redirect(session),
         if session.protocol == Protocol::Resp3 { 3 } else { 2 },
         text(&session.identity.library),
         text(&session.identity.library_version),
     )
 }
 
+/// Where a client's invalidations go: -1 when it does not track, 0 to itself.
+pub(in crate::flow) fn redirect(session: &Session) -> i64 {
+    match session.modes.redirect {
+        _ if !session.modes.has(Mode::Tracking) => -1,
+        target => target.and_then(|id| i64::try_from(id).ok()).unwrap_or(0),
+    }
+}
+
 /// The letters of a client's modes, in Redis's order.
-fn flags(session: &Session, standing: &Standing) -> String {
+fn flags(session: &Session) -> String {
     let letters = [
-        ('O', standing.monitors),
-        ('P', standing.subscribed),
+        ('O', session.modes.has(Mode::Monitor)),
+        ('P', kind(session) == ClientKind::PubSub),
         ('x', session.transaction.is_queueing()),
-        ('b', session.is_blocking()),
-        ('t', standing.tracks),
+        ('b', session.blocked.is_some()),
+        ('t', session.modes.has(Mode::Tracking)),
         ('d', session.transaction.is_lost()),
         ('c', session.ending == Ending::AfterReplies),
     ];

@@ -6,7 +6,6 @@
 
 use crate::flow::local::strict_number;
 use crate::resp::ReplyError;
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -98,7 +97,7 @@ pub(super) struct Seen {
     pub(super) peer: SocketAddr,
     pub(super) local: SocketAddr,
     pub(super) kind: ClientKind,
-    pub(super) user: Cow<'static, str>,
+    pub(super) user: String,
     pub(super) age: Duration,
 }
 
@@ -269,7 +268,7 @@ mod tests {
             peer: "127.0.0.1:1000".parse().unwrap(),
             local: "127.0.0.1:6380".parse().unwrap(),
             kind: ClientKind::Normal,
-            user: "default".into(),
+            user: "default".to_owned(),
             age: Duration::from_secs(10),
         }
     }
