@@ -31,6 +31,8 @@ pub struct Limits {
     pub idle_timeout: Option<Duration>,
     /// How long a client may take to finish a request that it has begun. 30 s.
     pub frame_timeout: Duration,
+    /// How long a client may take nothing of what waits for it. 60 s.
+    pub write_timeout: Duration,
 }
 
 /// The store inside the process, used when the upstream is `embedded`.
@@ -69,6 +71,9 @@ const IDLE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_h
 /// From the round trip of a slow network up to the upload of the longest value over one.
 const FRAME: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(1);
 
+/// From a pause of a busy client up to one of a person at a debugger.
+const WRITE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(1);
+
 /// From a few entries up to the largest machines.
 const MEMORY: RangeInclusive<u64> = 1 << 20..=1 << 40;
 
@@ -88,6 +93,7 @@ impl Default for Limits {
             output_bytes_max: 1 << 30,
             idle_timeout: None,
             frame_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(60),
         }
     }
 }
@@ -106,6 +112,7 @@ impl Limits {
             output_bytes_max: section.memory("output_bytes_max", default.output_bytes_max, OUTPUT_BYTES),
             idle_timeout: section.duration_or_off("idle_timeout", default.idle_timeout, IDLE),
             frame_timeout: section.duration("frame_timeout", default.frame_timeout, FRAME),
+            write_timeout: section.duration("write_timeout", default.write_timeout, WRITE),
         };
         let (pause, max) = (limits.output_bytes_pause, limits.output_bytes_max);
         let show = |bytes| show_bytes(bytes as u64);

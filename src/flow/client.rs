@@ -4,14 +4,16 @@
 //! task; a socket that takes no more is left to that task. Holds no buffer while nothing is to be written.
 
 use super::flush::{self, Flushing};
+use super::stream::Receiving;
 use super::{Core, Link, Waiter, exclusive};
 use crate::clock;
 use crate::metrics::{Counter, Limit};
 use crate::resp::{Protocol, ReplyError};
 use crate::session::{Ending, Mode, Session, Slot};
-use crate::upstream::Lane;
+use crate::upstream::{Lane, STREAM_BUFFER_BYTES};
 use std::cell::{Cell, RefCell};
-use std::io;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::task::Waker;
 use std::time::Instant;
@@ -33,6 +35,10 @@ pub struct Client {
     pub(super) tainted: Cell<bool>,
     /// An FCA.FLUSH of the embedded store that is on its way.
     pub(super) flushing: RefCell<Option<Flushing>>,
+    /// The large reply that it is handed in pieces.
+    pub(super) receiving: RefCell<Option<Receiving>>,
+    /// Whether it was handed one since this was taken: what waited behind that was held up by the client itself.
+    pub held_up: Cell<bool>,
     /// Whether it stands in the list of those to be flushed at the end of the turn.
     pub(super) dirty: Cell<bool>,
     /// The session's task.
@@ -58,6 +64,8 @@ impl Client {
             exclusive: RefCell::new(None),
             tainted: Cell::new(false),
             flushing: RefCell::new(None),
+            receiving: RefCell::new(None),
+            held_up: Cell::new(false),
             dirty: Cell::new(false),
             task: RefCell::new(None),
             blocked: Cell::new(false),
@@ -93,6 +101,23 @@ impl Client {
         self.blocked.get()
     }
 
+    /// Whether the socket, which is not ready for a large write, takes at least one byte: its system tells of room only
+    /// once there is a good deal of it, which a slow network may take minutes to make.
+    pub fn takes_a_byte(&self) -> bool {
+        let session = &mut *self.session.borrow_mut();
+        let stream = self.stream.borrow();
+        // The runtime would not ask the system again before that told it so.
+        let Ok(socket) = stream.as_fd().try_clone_to_owned() else { return false };
+        match std::net::TcpStream::from(socket).write(session.replies.unsent()) {
+            Ok(bytes) if bytes > 0 => {
+                session.replies.advance(bytes);
+                self.core.recorder.add(Counter::BytesOut, bytes as u64);
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Puts a reply into its place, to be written at the end of the turn.
     #[inline]
     pub(super) fn fill(self: &Rc<Self>, session: &mut Session, slot: Slot, frame: &[u8]) {
@@ -101,6 +126,23 @@ impl Client {
         }
         session.fill(slot, frame);
         self.mark_dirty();
+    }
+
+    /// Hands over a piece of the reply in the first place, to be written at the end of the turn.
+    pub(super) fn append(self: &Rc<Self>, session: &mut Session, piece: &[u8]) {
+        if piece.is_empty() {
+            return;
+        }
+        if !session.replies.has_buffer() {
+            session.replies.lend_buffer(self.core.take_buffer());
+        }
+        session.replies.append_to_first(piece);
+        self.mark_dirty();
+    }
+
+    /// Whether a large reply is on its way to it.
+    pub(super) fn is_receiving(&self) -> bool {
+        self.receiving.borrow().is_some()
     }
 
     /// Answers a request at once.
@@ -158,7 +200,11 @@ impl Client {
             }
         }
         self.core.recorder.add(Counter::BytesOut, written as u64);
-        if let Some(buffer) = session.replies.take_buffer() {
+        if let Some(receiving) = &*self.receiving.borrow() {
+            if session.replies.bytes() < STREAM_BUFFER_BYTES / 2 {
+                receiving.resume();
+            }
+        } else if let Some(buffer) = session.replies.take_buffer() {
             self.core.keep_buffer(buffer);
         }
         if session.replies.bytes() > self.core.settings.borrow().limits.output_bytes_max {
@@ -183,6 +229,11 @@ impl Client {
     pub fn abandon(self: &Rc<Self>) {
         self.broken.set(true);
         self.flushing.take();
+        if let Some(receiving) = self.receiving.take() {
+            // The rest is thrown away, on a connection that others shared; one of its own is not worth that.
+            self.tainted.set(true);
+            receiving.resume();
+        }
         let session = &mut *self.session.borrow_mut();
         super::transaction::abandon(self, session, clock::now());
         if session.blocked.is_some() || session.modes.need_connection() {
@@ -190,5 +241,10 @@ impl Client {
         }
         (session.modes, session.replies) = Default::default();
         exclusive::settle(self, session);
+        if let Link::Lane(lane, node) = self.link.replace(Link::Disabled) {
+            let key = lane.key.clone();
+            drop(lane);
+            node.left(&key);
+        }
     }
 }

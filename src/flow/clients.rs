@@ -247,7 +247,7 @@ pub fn answer<'a>(question: &Question, clients: impl Iterator<Item = &'a Rc<Clie
                 }
             }
             Question::Unblock { id, .. } => {
-                if session.id == *id && session.blocked.is_some() {
+                if session.id == *id && session.is_blocking() {
                     findings.blocked_in = client.exclusive.borrow().as_ref().and_then(|lane| lane.server_id());
                 }
             }

@@ -5,7 +5,7 @@
 
 use super::fca;
 use super::request::{Call, Handled};
-use super::step::{Step, To, Turn};
+use super::step::{Step, To, Turn, is_outage};
 use super::{Client, Link};
 use crate::command;
 use crate::embedded;
@@ -13,11 +13,21 @@ use crate::fca::Introspection;
 use crate::metrics::{NamespaceTotals, Outcome};
 use crate::resp::{Arguments, Protocol, ReplyError, encode, payload};
 use crate::session::Session;
+use crate::upstream::Failure;
 use std::fmt::Write as _;
 
 /// What is known of a COMMAND request while the upstream's answer is awaited.
 pub struct CommandMerge {
     arguments: Vec<Vec<u8>>,
+}
+
+/// Which sections of INFO a client asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sections {
+    /// All of them, so that the proxy's own belongs to them.
+    All,
+    /// Some, by their names, which are the upstream's.
+    Named,
 }
 
 /// INFO: the upstream's, with the proxy's own section where the client asked for everything or for it.
@@ -32,8 +42,8 @@ pub(super) fn info(call: &Call<'_>, session: &mut Session, request: Arguments<'_
     match call.link {
         Link::Lane(lane, _) if lane.accepts().is_ok() => {
             let slot = session.replies.open();
-            let step = if all { Step::Info } else { Step::Forward };
-            lane.push(call.deadline, call.waiter(To::Slot(slot), step), request.bytes());
+            let sections = if all { Sections::All } else { Sections::Named };
+            lane.push(call.deadline, call.waiter(To::Slot(slot), Step::Info(sections)), request.bytes());
             Handled::Done
         }
         _ => say_info(call, session, SERVER_SECTION.as_bytes()),
@@ -52,10 +62,27 @@ fn say_info(call: &Call<'_>, session: &mut Session, before: &[u8]) -> Handled {
     call.say(session, Outcome::Ok, |out| append_text(out, call.protocol, &text))
 }
 
-/// The upstream's INFO came, or can't be had.
-pub(super) fn on_info(turn: Turn<'_>, frame: Option<&[u8]>) {
-    let upstream = frame.filter(|frame| frame[0] != b'-').and_then(payload);
-    let mut text = upstream.unwrap_or(SERVER_SECTION.as_bytes()).to_vec();
+/// The upstream's INFO came.
+pub(super) fn on_info(turn: Turn<'_>, sections: Sections, frame: &[u8]) {
+    match (sections, payload(frame)) {
+        _ if is_outage(frame) => finish_info(turn, SERVER_SECTION.as_bytes()),
+        _ if frame[0] == b'-' => turn.finish(frame, Outcome::Error),
+        (Sections::All, Some(text)) => finish_info(turn, text),
+        _ => turn.finish(frame, Outcome::Ok),
+    }
+}
+
+/// The upstream's INFO can't be had. A client that asks for a section looks for a Redis behind it, as one that asks for
+/// all of them does.
+pub(super) fn on_info_failed(turn: Turn<'_>, failure: &Failure) {
+    match failure {
+        Failure::LaneRefused(words) => turn.finish_error(words),
+        _ => finish_info(turn, SERVER_SECTION.as_bytes()),
+    }
+}
+
+fn finish_info(turn: Turn<'_>, before: &[u8]) {
+    let mut text = before.to_vec();
     if !text.ends_with(b"\r\n\r\n") {
         text.extend_from_slice(b"\r\n");
     }

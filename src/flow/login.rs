@@ -20,7 +20,7 @@ use crate::config::{Credentials, Secret};
 use crate::metrics::Outcome;
 use crate::resp::{Arguments, Protocol, ReplyError, encode};
 use crate::session::Session;
-use crate::upstream::{Failure, LaneKey};
+use crate::upstream::Failure;
 use std::rc::Rc;
 
 /// How long a user's name and password may be together, in bytes: what Redis reads of a client that has not logged in
@@ -211,10 +211,6 @@ pub(super) fn join_verified(client: &Client, session: &mut Session) {
         }
         _ => return,
     };
-    let left: LaneKey = lane_key(session);
     session.login = Some(verified);
     relink(client, session);
-    if let Link::Lane(_, node) = &*client.link.borrow() {
-        node.forget_unused(&left);
-    }
 }

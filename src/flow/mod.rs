@@ -24,6 +24,7 @@ mod pubsub;
 mod request;
 mod settings;
 mod step;
+mod stream;
 mod tracking;
 mod transaction;
 
@@ -32,10 +33,11 @@ pub use clients::{Crew, Findings, Inquiry, Question, answer};
 pub use request::{Handled, handle};
 pub use settings::{Namespace, Settings};
 pub use step::{Step, Waiter};
+pub use stream::{Begun, Upload, begin};
 
 use crate::embedded::Store;
 use crate::metrics::{Counter, Recorder, Registry};
-use crate::upstream::{Failure, Lane, LaneKey, Node, NodeState, NodeStatus, Popped, Replies};
+use crate::upstream::{Failure, Lane, LaneKey, Node, NodeState, NodeStatus, Popped, Replies, Room};
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -164,6 +166,26 @@ impl Replies for Core {
 
     fn failed(&self, waiter: Waiter, deadline: Instant, failure: &Failure, now: Instant) {
         step::on_failure(waiter, deadline, failure, now);
+    }
+
+    fn takes_parts(&self, lane: &Rc<Lane<Waiter>>, waiter: &Waiter, declared: usize) -> Option<Room> {
+        stream::takes_parts(lane, waiter, declared)
+    }
+
+    fn part(&self, waiter: &Waiter, piece: &[u8]) -> Room {
+        stream::part(waiter, piece)
+    }
+
+    fn last_part(&self, answered: Popped<Waiter>, piece: &[u8], now: Instant) {
+        stream::last_part(answered, piece, now);
+    }
+
+    fn cut(&self, waiter: Waiter) {
+        stream::cut(&waiter);
+    }
+
+    fn is_held_up_by_itself(&self, waiter: &Waiter) -> bool {
+        waiter.client.is_receiving()
     }
 
     fn push(&self, lane: &Rc<Lane<Waiter>>, frame: &[u8]) -> bool {

@@ -5,7 +5,7 @@
 
 use super::step::{Step, To, Waiter};
 use super::{
-    Client, Link, Settings, blocking, exclusive, fca, forward, gate, lane_key, learned, local, login, pubsub,
+    Client, Link, Settings, blocking, exclusive, fca, forward, gate, lane_key, learned, local, login, pubsub, stream,
     transaction,
 };
 use crate::command::{self, Command, Flags, Kind, Local};
@@ -111,7 +111,12 @@ fn carry_out(
     if session.login.as_ref().is_some_and(|login| login.unverified_of.is_some()) {
         login::join_verified(client, session);
     }
-    let shared = client.link.borrow();
+    let mut shared = client.link.borrow();
+    if is_left(&shared, session) {
+        drop(shared);
+        relink(client, session);
+        shared = client.link.borrow();
+    }
     exclusive::mind(client, session);
     let exclusive = exclusive::link(client, &shared);
     let deadline = arrived + settings.timeout;
@@ -122,13 +127,21 @@ fn carry_out(
     };
     let command = command::find(&request[0]);
     let family = command.map_or(Family::Other, |command| command.family);
-    let call = Call { client, settings: &settings, link, protocol: session.protocol, now, deadline, family };
+    let apart;
+    let mut call = Call { client, settings: &settings, link, protocol: session.protocol, now, deadline, family };
     if session.is_plain() {
         match command {
             Some(Command { kind: Kind::Forward, name, flags, .. }) => {
                 session.last_command = name;
                 if looks_up(session) && !flags.contains(Flags::READONLY) {
                     return Handled::WaitUntilAnswered;
+                }
+                if session.reads_apart > 0
+                    && flags.contains(Flags::READONLY)
+                    && let Some(link) = stream::go_apart(&call, session)
+                {
+                    apart = link;
+                    call.link = &apart;
                 }
                 return forward::forward(&call, session, request);
             }
@@ -146,6 +159,15 @@ fn carry_out(
 /// Whether an earlier request may still ask for a second spelling.
 pub(super) fn looks_up(session: &Session) -> bool {
     !session.lookups.is_empty() && session.replies.in_flight() > 0
+}
+
+/// Whether the session is to move to another lane, since this one was retired and nothing of it is in flight there.
+#[inline]
+fn is_left(link: &Link, session: &Session) -> bool {
+    match link {
+        Link::Lane(lane, _) => lane.is_retired() && (session.replies.in_flight() == 0 || lane.is_dead()),
+        Link::Embedded(_) | Link::Disabled | Link::Unreachable => false,
+    }
 }
 
 fn handle_special(
@@ -222,14 +244,19 @@ fn refuse_subscriber(call: &Call<'_>, session: &mut Session, command: &Command, 
 
 /// A request of HTTP, line by line: Redis ends the connection without a word (`securityWarningCommand` in `server.c`),
 /// which must not happen to one that others share.
-fn is_http(name: &[u8]) -> bool {
+pub(super) fn is_http(name: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"POST") || name.eq_ignore_ascii_case(b"HOST:")
 }
 
-/// Points a session at the lane of its protocol and database.
+/// Points a session at the lane of its protocol, database and login.
 pub(super) fn relink(client: &Client, session: &Session) {
     let link = &mut *client.link.borrow_mut();
     if let Link::Lane(lane, node) = link {
-        *lane = node.shared_lane(lane_key(session));
+        let left = std::mem::replace(lane, node.shared_lane(lane_key(session)));
+        if left.key.login.is_some() {
+            let key = left.key.clone();
+            drop(left);
+            node.left(&key);
+        }
     }
 }

@@ -8,7 +8,7 @@ use super::clients::{self, Inquiry};
 use super::fca::Lookup;
 use super::flush::Flush;
 use super::gather::Gather;
-use super::introspect::{self, CommandMerge};
+use super::introspect::{self, CommandMerge, Sections};
 use super::login::{self, Login};
 use super::pubsub::{self, Subscribe};
 use super::{Client, fca, flush, learned, local, tracking, transaction};
@@ -65,8 +65,8 @@ pub enum Step {
     Login(Box<Login>),
     /// It is a step of FCA.FLUSH.
     Flush(Box<Flush>),
-    /// It is the upstream's INFO, to which the proxy adds its own section.
-    Info,
+    /// It is the upstream's INFO; the proxy adds a section of its own, and speaks for itself when none comes.
+    Info(Sections),
     /// It is the upstream's answer to COMMAND, which is merged with the FCA family.
     Command(Box<CommandMerge>),
     /// It answers MULTI or WATCH: without an upstream, OK, and the next EXEC answers nil.
@@ -96,6 +96,22 @@ pub enum Step {
     },
     /// It answers CLIENT NO-TOUCH, which was to switch it on or off.
     NoTouch(bool),
+}
+
+impl Step {
+    /// Whether the client is told as it is why the server refuses a whole connection (its login, its database), and
+    /// nothing else is to be done.
+    fn hears_refusals(&self) -> bool {
+        matches!(
+            self,
+            Self::Forward
+                | Self::Block(_)
+                | Self::Subscribe(_)
+                | Self::Monitor
+                | Self::Tracking { .. }
+                | Self::NoTouch(_)
+        )
+    }
 }
 
 /// Everything that a step needs of the reply it answers.
@@ -196,7 +212,7 @@ pub(super) fn on_reply(lane: &Rc<Lane<Waiter>>, answered: Popped<Waiter>, note: 
         Step::Flush(flush) => flush::on_reply(turn, flush, lane, frame),
         Step::Learn(name) => learned::on_told(turn, &name, Some(frame)),
         Step::Permit(inquiry) => clients::on_judged(turn, *inquiry, frame),
-        Step::Info => introspect::on_info(turn, Some(frame)),
+        Step::Info(sections) => introspect::on_info(turn, sections, frame),
         Step::Command(merge) => introspect::on_command(turn, &merge, Some(frame)),
         Step::Enter | Step::Leave | Step::Queued | Step::Exec(_) => transaction::on_reply(turn, step, frame),
         Step::Block(nothing) => blocking::on_reply(turn, nothing, frame),
@@ -216,11 +232,13 @@ pub(super) fn on_failure(waiter: Waiter, deadline: Instant, failure: &Failure, n
     let session = &mut *client.session.borrow_mut();
     session.timed_out = *failure == Failure::TimedOut;
     let turn = Turn { client: &client, session, to, family, deadline, now };
+    if let Failure::LaneRefused(words) = failure
+        && step.hears_refusals()
+    {
+        return turn.finish_error(words);
+    }
     match step {
-        Step::Forward => match failure {
-            Failure::LaneRefused(words) => turn.finish_error(words),
-            _ => turn.finish_unreachable(),
-        },
+        Step::Forward => turn.finish_unreachable(),
         Step::Swallow => {}
         Step::Lookup(lookup) => fca::on_lookup_failed(turn, &lookup),
         Step::Store(label) => fca::on_store_failed(turn, label),
@@ -232,7 +250,7 @@ pub(super) fn on_failure(waiter: Waiter, deadline: Instant, failure: &Failure, n
         Step::Flush(_) => turn.finish_nil(Outcome::Unreachable),
         Step::Learn(name) => learned::on_told(turn, &name, None),
         Step::Permit(_) => clients::on_unjudged(turn, failure),
-        Step::Info => introspect::on_info(turn, None),
+        Step::Info(_) => introspect::on_info_failed(turn, failure),
         Step::Command(merge) => introspect::on_command(turn, &merge, None),
         Step::Enter | Step::Leave | Step::Queued | Step::Exec(_) => transaction::on_failure(turn, &step, failure),
         Step::Block(nothing) => blocking::on_failure(turn, nothing, failure),

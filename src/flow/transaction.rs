@@ -71,7 +71,7 @@ fn enter(call: &Call<'_>, session: &mut Session, which: Which, request: Argument
 }
 
 /// The transaction can't run any more. Its connection, if it lives, may still watch or queue: it must not go back.
-fn lose(client: &Client, session: &mut Session) {
+pub(super) fn lose(client: &Client, session: &mut Session) {
     session.transaction.lose();
     client.tainted.set(true);
 }

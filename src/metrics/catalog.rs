@@ -108,6 +108,8 @@ plain_metrics! {
             "Replies of the upstream that came too late and were dropped.";
         UpstreamDeadConnections = "fca_proxy_upstream_dead_connections_total",
             "Connections to the upstream closed for their silence.";
+        UpstreamRetiredLanes = "fca_proxy_upstream_retired_connections_total",
+            "Shared connections to the upstream replaced because a large reply to one client held up the others.";
         UpstreamReplyMismatches = "fca_proxy_upstream_reply_mismatches_total",
             "Connections to the upstream closed because a reply had no request, or was none.";
         BreakerOpened = "fca_proxy_upstream_breaker_opened_total", "Times that the upstream was found unreachable.";

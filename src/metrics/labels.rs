@@ -135,6 +135,8 @@ closed_set! {
         IdleTimeout = "idle_timeout",
         /// A client took too long over one frame.
         FrameTimeout = "frame_timeout",
+        /// A client took nothing of what waited for it for too long.
+        WriteTimeout = "write_timeout",
         /// A connection to the upstream was wanted, and as many as allowed were open.
         UpstreamConnections = "upstream_connections",
         /// So many bytes waited for the upstream that a request was not sent.

@@ -8,7 +8,7 @@ use super::number::{self, Line};
 use std::fmt;
 
 /// The longest line of a simple string, error or big number, in bytes; Redis's own are far below it.
-const LINE_BYTES_MAX: usize = 1024 * 1024;
+pub(super) const LINE_BYTES_MAX: usize = 1024 * 1024;
 
 /// The upstream's bytes are no reply: the pairing with its requests is lost, and the connection has to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

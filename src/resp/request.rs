@@ -187,9 +187,15 @@ impl RequestScanner {
         Ok(if blank { Request::Nothing(length) } else { Request::Inline(length) })
     }
 
-    /// The arguments of the request that the last scan found whole, in its bytes.
+    /// The arguments of the request that the last scan found whole, in its bytes; of one that has arrived in part those
+    /// that are there.
     pub fn arguments<'a>(&'a self, request: &'a [u8]) -> Arguments<'a> {
         Arguments { request, spans: &self.spans }
+    }
+
+    /// How many bytes the argument takes that has arrived in part, its header included; 0 when that is not known.
+    pub fn partial_argument_bytes(&self) -> usize {
+        self.declared().saturating_sub(self.at)
     }
 
     /// How many bytes the buffer must hold before another scan can find more; 0 when that is not known.

@@ -57,6 +57,8 @@ pub struct Session {
     pub lesson: Lesson,
     /// Whether the last that was heard of a request sent upstream is that its time was up.
     pub timed_out: bool,
+    /// For how many more reads it is kept off the connections that others share, since its replies are large.
+    pub reads_apart: u8,
     /// What happens once all replies are written.
     pub ending: Ending,
     /// The last command carried out, for CLIENT LIST.
@@ -117,9 +119,15 @@ impl Session {
             gate: None,
             lesson: Lesson::None,
             timed_out: false,
+            reads_apart: 0,
             ending: Ending::No,
             last_command: "NULL",
         }
+    }
+
+    /// Whether it waits in a blocking command, on the connection that it has for itself.
+    pub fn is_blocking(&self) -> bool {
+        self.blocked.is_some()
     }
 
     /// Whether the next request may be carried out.

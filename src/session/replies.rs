@@ -78,6 +78,30 @@ impl ReplyQueue {
         }
     }
 
+    /// Whether this slot's reply is the next to leave.
+    pub fn is_first(&self, slot: Slot) -> bool {
+        slot.0 == self.first && !self.open.is_empty()
+    }
+
+    /// Whether this slot's reply has not come.
+    pub fn is_due(&self, slot: Slot) -> bool {
+        let index = slot.0.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
+        let open = index.and_then(|index| self.open.get(index));
+        open.is_some_and(|open| !matches!(open, Open::Parked(_)))
+    }
+
+    /// A piece of the first slot's reply, more of which is to come; [`Self::fill`] gives the last.
+    pub fn append_to_first(&mut self, piece: &[u8]) {
+        if matches!(self.open.front(), Some(Open::Muted)) {
+            return;
+        }
+        if self.start == self.output.len() {
+            self.output.clear();
+            self.start = 0;
+        }
+        self.output.extend_from_slice(piece);
+    }
+
     /// Whether the client wants no replies to the requests that come now (CLIENT REPLY).
     pub fn mute(&mut self, muted: bool) {
         self.muted = muted;
@@ -228,6 +252,31 @@ mod tests {
         queue.say(|out| out.extend_from_slice(b"+unsaid\r\n"));
         assert_eq!(queue.unsent().escape_ascii().to_string(), b">1\r\n:0\r\n+1\r\n+3\r\n".escape_ascii().to_string());
         assert_eq!((queue.in_flight(), queue.bytes()), (0, queue.unsent().len()));
+    }
+
+    #[test]
+    fn a_reply_in_pieces_leaves_as_it_comes_and_in_its_place() {
+        let mut queue = ReplyQueue::default();
+        let (first, second) = (queue.open(), queue.open());
+        assert!(queue.is_first(first) && !queue.is_first(second));
+        queue.append_to_first(b"$6\r\nab");
+        queue.fill(second, b"+2\r\n");
+        assert_eq!(queue.unsent(), b"$6\r\nab");
+        queue.advance(6);
+        queue.append_to_first(b"cd");
+        assert!(queue.is_due(first) && !queue.is_due(second));
+        queue.fill(first, b"ef\r\n");
+        assert_eq!(queue.unsent(), b"cdef\r\n+2\r\n");
+        assert!(!queue.is_due(first) && !queue.is_first(first));
+        assert_eq!(queue.in_flight(), 0);
+
+        queue.mute(true);
+        let muted = queue.open();
+        assert!(queue.is_first(muted) && queue.is_due(muted));
+        let before = queue.bytes();
+        queue.append_to_first(b"$2\r\na");
+        queue.fill(muted, b"b\r\n");
+        assert_eq!(queue.bytes(), before);
     }
 
     #[test]

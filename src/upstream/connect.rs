@@ -8,13 +8,20 @@ use super::lane::LaneKey;
 use super::tls::Tls;
 use crate::config::Credentials;
 use crate::resp::{BadReply, Protocol, ReplyScanner, elements, encode, payload};
+use socket2::{SockRef, TcpKeepalive};
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
+
+/// After how much silence the kernel asks an upstream's whether it is still there, and how often; after three times
+/// without an answer the connection is broken.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
 
 /// Where an upstream listens.
 #[derive(Clone, Debug)]
@@ -122,6 +129,9 @@ pub(super) async fn connect(
 async fn connect_tcp(host: &str, port: u16) -> io::Result<TcpStream> {
     let stream = TcpStream::connect((host, port)).await?;
     stream.set_nodelay(true)?;
+    // Where a client waits or listens nothing is sent for hours: a server that has vanished is noticed by this alone.
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY).with_retries(3);
+    SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
     Ok(stream)
 }
 
@@ -220,7 +230,7 @@ fn server_facts(reply: &[u8], key: &LaneKey, credentials: Option<&Credentials>) 
     match (error_words(reply), key.protocol) {
         // RESP2 is what every connection begins with.
         (Some(words), Protocol::Resp2) if credentials.is_none() && wants_login(&words) => {
-            Ok(ServerFacts { version: None, speaks_resp3: true, wants_login: true, connection_id: None })
+            Ok(ServerFacts { speaks_resp3: true, wants_login: true, ..ServerFacts::default() })
         }
         (Some(words), Protocol::Resp3) if credentials.is_none() && wants_login(&words) => {
             Err(ConnectError::LoginWanted(words))

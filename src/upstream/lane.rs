@@ -9,7 +9,7 @@ use crate::config::Credentials;
 use crate::resp::Protocol;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::task::Waker;
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 /// What must be alike for two sessions to share a connection.
@@ -34,6 +34,14 @@ pub enum Tenure {
 
 /// Requests of one lane that may be without a reply, those included whose time is up.
 const REQUESTS_MAX: usize = 1024 * 1024;
+
+/// Bytes that a lane has for its upstream, or a client has to take, from which on no more is read of what is passed on
+/// in pieces. So far below what a lane keeps of its output buffer that one buffer does for all pieces.
+pub const STREAM_BUFFER_BYTES: usize = 512 * 1024;
+
+/// A request, or a reply, above so many bytes is passed on while it arrives: below, holding it is cheaper than a
+/// connection of its own.
+pub const STREAM_BYTES_MIN: usize = 256 * 1024;
 
 /// Why a lane takes no request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +86,12 @@ pub struct Lane<W> {
     task: RefCell<Option<Waker>>,
     /// Whether the task was woken since its last turn.
     woken: Cell<bool>,
+    /// Whether no session is to begin anything here: it ends once its replies have come.
+    retired: Cell<bool>,
+    /// Whether nothing is read at present, since the client that a reply is passed on to takes no more.
+    pub(super) paused: Cell<bool>,
+    /// Who sends a large request, waiting until there is room for more of it.
+    sender: RefCell<Option<Waker>>,
 }
 
 /// What a lane has to send and to hear.
@@ -89,12 +103,37 @@ pub(super) struct Queue<W> {
     pub(super) start: usize,
     /// Bytes sent since the connection began.
     pub(super) sent: u64,
+    /// Whether the youngest request is one that is sent while it arrives.
+    pub(super) upload: Upload,
+}
+
+/// Whether the youngest request of a lane is sent while it arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Upload {
+    /// It is not.
+    No,
+    /// More of it is to come.
+    Open,
+    /// All of it is in the lane's output.
+    Whole,
+}
+
+impl<W> Queue<W> {
+    /// How many bytes are to be sent.
+    pub(super) fn unsent(&self) -> usize {
+        self.out.len() - self.start
+    }
+
+    /// Whether the upstream can't answer, because the rest of the only request has not come from its client.
+    pub(super) fn waits_for_client(&self) -> bool {
+        self.upload == Upload::Open && self.unsent() == 0 && self.pipeline.len() == 1
+    }
 }
 
 impl<W> Lane<W> {
     /// A lane without a connection.
     pub(super) fn new(key: LaneKey, tenure: Tenure, queue_bytes_max: usize) -> Self {
-        let queue = Queue { pipeline: Pipeline::default(), out: Vec::new(), start: 0, sent: 0 };
+        let queue = Queue { pipeline: Pipeline::default(), out: Vec::new(), start: 0, sent: 0, upload: Upload::No };
         Self {
             key,
             tenure,
@@ -107,6 +146,9 @@ impl<W> Lane<W> {
             has_listener: Cell::new(false),
             task: RefCell::new(None),
             woken: Cell::new(false),
+            retired: Cell::new(false),
+            paused: Cell::new(false),
+            sender: RefCell::new(None),
         }
     }
 
@@ -145,6 +187,63 @@ impl<W> Lane<W> {
         let bytes = queue.out.len() - before;
         queue.pipeline.push(deadline, waiter, note, bytes);
         self.wake();
+    }
+
+    /// Sends the beginning of a request of which more is to come, by [`Self::append`] until [`Self::finish`]. Until then
+    /// nothing else may be pushed: for exclusive lanes.
+    pub fn begin(&self, deadline: Instant, waiter: W, beginning: &[u8]) {
+        self.push(deadline, waiter, beginning);
+        self.queue.borrow_mut().upload = Upload::Open;
+    }
+
+    /// Sends more of the request that was begun.
+    pub fn append(&self, piece: &[u8]) {
+        let queue = &mut *self.queue.borrow_mut();
+        queue.out.extend_from_slice(piece);
+        queue.pipeline.grow_last(piece.len());
+        self.wake();
+    }
+
+    /// The request that was begun is whole; its budget counts from its last byte on.
+    pub fn finish(&self, deadline: Instant) {
+        let queue = &mut *self.queue.borrow_mut();
+        queue.upload = Upload::Whole;
+        queue.pipeline.extend_last(deadline);
+        self.wake();
+    }
+
+    /// Ready when there is room for more of the request that was begun, or none will be needed.
+    pub fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.is_dead() || self.queue.borrow().unsent() < STREAM_BUFFER_BYTES {
+            return Poll::Ready(());
+        }
+        *self.sender.borrow_mut() = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Lets the sender of a large request go on.
+    pub(super) fn wake_sender(&self) {
+        let sender = self.sender.borrow_mut().take();
+        if let Some(sender) = sender {
+            sender.wake();
+        }
+    }
+
+    /// Goes on with a reply that its client had no room for.
+    pub fn resume(&self) {
+        if self.paused.get() {
+            self.wake();
+        }
+    }
+
+    /// Whether a session with nothing in flight here is to go elsewhere.
+    #[inline]
+    pub fn is_retired(&self) -> bool {
+        self.retired.get()
+    }
+
+    pub(super) fn retire(&self) {
+        self.retired.set(true);
     }
 
     /// Whether the lane has a connection, so that its database and protocol are known to be accepted.
@@ -189,6 +288,7 @@ impl<W> Lane<W> {
     /// Ends an exclusive lane: its connection is closed, its requests are told.
     pub fn end(&self) {
         self.state.set(LaneState::Dead);
+        self.wake_sender();
         self.wake();
     }
 

@@ -17,6 +17,7 @@
 
 mod breaker;
 mod connect;
+mod incoming;
 mod lane;
 mod node;
 mod pipeline;
@@ -25,7 +26,7 @@ mod tls;
 
 pub use breaker::{Backoff, Breaker};
 pub use connect::{Address, ConnectError, ServerFacts};
-pub use lane::{Lane, LaneKey, Refused, Tenure};
+pub use lane::{Lane, LaneKey, Refused, STREAM_BUFFER_BYTES, STREAM_BYTES_MIN, Tenure};
 pub use node::{Node, NodeOptions, NodeState, NodeStatus};
 pub use pipeline::{Pipeline, Popped};
 pub use tls::{Tls, TlsError, TlsOptions};
@@ -51,6 +52,24 @@ pub trait Replies: 'static {
     /// The upstream did not answer in time, or can't.
     fn failed(&self, waiter: Self::Waiter, deadline: Instant, failure: &Failure, now: Instant);
 
+    /// The reply to this request has arrived in part and is large, as far as its length is declared so long: whether it
+    /// is to be handed over in pieces. If so, it is by [`Self::part`] and then, once, [`Self::last_part`] or
+    /// [`Self::cut`], in place of [`Self::reply`].
+    fn takes_parts(&self, lane: &Rc<Lane<Self::Waiter>>, waiter: &Self::Waiter, declared: usize) -> Option<Room>;
+
+    /// The next piece of a reply, which may be empty: then only the answer counts.
+    fn part(&self, waiter: &Self::Waiter, piece: &[u8]) -> Room;
+
+    /// The last piece of a reply.
+    fn last_part(&self, answered: Popped<Self::Waiter>, piece: &[u8], now: Instant);
+
+    /// The rest of a reply that was handed over in pieces will not come.
+    fn cut(&self, waiter: Self::Waiter);
+
+    /// Whether a request waits for its own client, which takes an earlier reply slowly: then its time can't end. May
+    /// not touch any lane.
+    fn is_held_up_by_itself(&self, waiter: &Self::Waiter) -> bool;
+
     /// A frame came on a lane that has a listener. True when it is no reply, and done with.
     fn push(&self, lane: &Rc<Lane<Self::Waiter>>, frame: &[u8]) -> bool;
 
@@ -59,6 +78,18 @@ pub trait Replies: 'static {
 
     /// All that one turn of a lane brought was handed over: what it filled can be written.
     fn turn_ended(&self, now: Instant);
+}
+
+/// What a client has room for of a reply that is handed over in pieces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Room {
+    /// For more.
+    #[default]
+    Free,
+    /// For more; yet the reply is so large that no other client should have to wait behind it.
+    FreeButLong,
+    /// For none at present: [`Lane::resume`] is called once there is.
+    Full,
 }
 
 /// Why a request got no reply.

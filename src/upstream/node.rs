@@ -225,12 +225,44 @@ impl<R: Replies> Node<R> {
         lane
     }
 
-    /// Ends the shared lane of a login that no session rides on: who guesses passwords leaves nothing behind.
-    pub fn forget_unused(&self, key: &LaneKey) {
+    /// An exclusive lane for a session that could do without one; none where it would take the last connections, or
+    /// the upstream is known to be gone.
+    pub fn spare_exclusive_lane(self: &Rc<Self>, key: LaneKey) -> Option<Rc<Lane<R::Waiter>>> {
+        let is_warm = self.idle_exclusive.borrow().iter().any(|lane| lane.key == key && !lane.is_dead());
+        (is_warm || (self.is_up() && self.may_connect())).then(|| self.exclusive_lane(key))
+    }
+
+    /// Takes a shared lane out of use, because one client holds up the others on it; false where there may be no
+    /// connection in its place.
+    pub(super) fn retire(self: &Rc<Self>, lane: &Rc<Lane<R::Waiter>>) -> bool {
+        if lane.is_retired() {
+            return true;
+        }
+        if !self.may_connect() {
+            return false;
+        }
+        lane.retire();
+        self.recorder.add(Counter::UpstreamRetiredLanes, 1);
+        self.shared.borrow_mut().retain(|other| !Rc::ptr_eq(other, lane));
+        if lane.key == self.main_key() {
+            self.shared_lane(lane.key.clone());
+        }
+        true
+    }
+
+    /// Whether one more connection is likely to be had.
+    fn may_connect(&self) -> bool {
+        self.status.connections.load(Ordering::Relaxed) < self.options.connections_max
+    }
+
+    /// Nobody may be on this lane of a login any more: it is kept for the next one only where the server has taken the
+    /// login and others may use it, so that who guesses passwords leaves nothing behind.
+    pub fn left(&self, key: &LaneKey) {
+        let Some(login) = &key.login else { return };
         let shared = &mut *self.shared.borrow_mut();
-        let unused = shared.iter().position(|lane| lane.key == *key && lane.key.login.is_some() && is_unused(lane));
-        if let Some(unused) = unused {
-            shared.swap_remove(unused).end();
+        let useless = |lane: &Lane<_>| !lane.is_ready() || login.unverified_of.is_some();
+        if let Some(at) = shared.iter().position(|lane| lane.key == *key && useless(lane) && is_unused(lane)) {
+            shared.swap_remove(at).end();
         }
     }
 
@@ -246,6 +278,10 @@ impl<R: Replies> Node<R> {
         idle.retain(|lane| !lane.is_dead());
         if lane.is_dead() {
             return;
+        }
+        if lane.key.login.as_ref().is_some_and(|login| login.unverified_of.is_some()) {
+            // Its session goes on with the others of its user.
+            return lane.end();
         }
         if idle.len() >= IDLE_EXCLUSIVE_MAX {
             idle.remove(0).end();

@@ -27,6 +27,9 @@ pub struct Pipeline<W> {
 /// How many bytes of room for notes are kept while there is none.
 const NOTES_KEPT_BYTES: usize = 256 * 1024;
 
+/// How many requests there is room kept for while none is in flight.
+const ENTRIES_KEPT: usize = 4096;
+
 /// How many bytes of old notes may lie before the ones in use until they are moved together.
 const NOTES_WASTE_MAX: usize = 16 * 1024;
 
@@ -96,18 +99,30 @@ impl<W> Pipeline<W> {
         }
     }
 
-    /// Turns every request whose deadline has come into a tombstone and hands over its waiter.
-    pub fn expire(&mut self, now: Instant, mut expired: impl FnMut(Popped<W>)) {
+    /// Turns every request whose deadline has come into a tombstone and hands over its waiter. One that is `excused`
+    /// has until the time that this says instead.
+    pub fn expire(
+        &mut self,
+        now: Instant,
+        excused: impl Fn(&W) -> Option<Instant>,
+        mut expired: impl FnMut(Popped<W>),
+    ) {
         if self.next_deadline.is_none_or(|next| now < next) {
             return;
         }
         let mut next = None;
         for entry in &mut self.entries {
-            if entry.deadline <= now {
-                if let Some(waiter) = entry.waiter.take() {
-                    expired(Popped { waiter, deadline: entry.deadline });
+            if entry.deadline <= now
+                && let Some(waiter) = &entry.waiter
+            {
+                match excused(waiter) {
+                    Some(until) => entry.deadline = until,
+                    None => entry.waiter.take().into_iter().for_each(|waiter| {
+                        expired(Popped { waiter, deadline: entry.deadline });
+                    }),
                 }
-            } else if entry.waiter.is_some() {
+            }
+            if entry.waiter.is_some() {
                 next = Some(next.map_or(entry.deadline, |next: Instant| next.min(entry.deadline)));
             }
         }
@@ -123,6 +138,39 @@ impl<W> Pipeline<W> {
     pub fn extend_first(&mut self, deadline: Instant) {
         if let Some(first) = self.entries.front_mut() {
             first.deadline = first.deadline.max(deadline);
+        }
+    }
+
+    /// The youngest request is large and on its way: it may take until `deadline`, unless it has expired.
+    pub fn extend_last(&mut self, deadline: Instant) {
+        if let Some(last) = self.entries.back_mut() {
+            last.deadline = last.deadline.max(deadline);
+        }
+    }
+
+    /// So many more bytes of the youngest request were pushed.
+    pub fn grow_last(&mut self, bytes: usize) {
+        self.pushed_bytes += bytes as u64;
+    }
+
+    /// Takes the oldest request's waiter before its reply is whole, and leaves a tombstone in its place: whoever takes
+    /// it has to hand it back. `None` when no reply is expected, or for a tombstone.
+    pub fn take_first(&mut self) -> Option<Popped<W>> {
+        let first = self.entries.front_mut()?;
+        Some(Popped { waiter: first.waiter.take()?, deadline: first.deadline })
+    }
+
+    /// Puts back what [`Self::take_first`] took a moment ago.
+    pub fn put_back_first(&mut self, taken: Popped<W>) {
+        if let Some(first) = self.entries.front_mut() {
+            first.waiter = Some(taken.waiter);
+        }
+    }
+
+    /// Gives memory back that a long pipeline took, once nothing is in flight.
+    pub fn shrink(&mut self) {
+        if self.entries.is_empty() && self.entries.capacity() > ENTRIES_KEPT {
+            self.entries = VecDeque::new();
         }
     }
 

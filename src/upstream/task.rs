@@ -1,12 +1,14 @@
 //! The task of a lane: connects, moves bytes between the socket and the pipeline, keeps the time.
 //!
 //! Guarantees: one read buffer a connection, grown only for a reply that really comes and given back after it; what
-//! was enqueued in a turn leaves in one write; a connection that makes no progress for `dead_after` with replies due
-//! is closed; a panic in here costs the requests of this lane, not the lane. Leaves pairing to `pipeline.rs` and what
-//! a reply means to [`Replies`].
+//! was enqueued in a turn leaves in one write; a large reply is handed over in pieces, and read no faster than its
+//! client takes it; a connection that makes no progress for `dead_after` with replies due is closed, unless it is a
+//! client that keeps it waiting; a panic in here costs the requests of this lane, not the lane. Leaves pairing to
+//! `pipeline.rs`, large replies to `incoming.rs`, and what a reply means to [`Replies`].
 
 use super::connect::ConnectError;
-use super::lane::{Lane, LaneState, Tenure};
+use super::incoming::Incoming;
+use super::lane::{Lane, LaneState, STREAM_BUFFER_BYTES, Tenure, Upload};
 use super::node::{Connection, Node, UNUSED_HOLDERS};
 use super::pipeline::Popped;
 use super::{Failure, Replies};
@@ -46,10 +48,11 @@ const SETTLED_AFTER: Duration = Duration::from_secs(1);
 
 /// Runs a lane on the current worker until it ends.
 pub(super) fn spawn<R: Replies>(node: Rc<Node<R>>, lane: Rc<Lane<R::Waiter>>) {
+    // Held from the start, so that a lane whose tasks have not run yet has as many holders as any other.
+    let mut held = Rc::clone(&lane);
     tokio::task::spawn_local(async move {
         loop {
-            let run = tokio::task::spawn_local(run(Rc::clone(&node), Rc::clone(&lane)));
-            match run.await {
+            match tokio::task::spawn_local(run(Rc::clone(&node), held)).await {
                 Ok(()) => return,
                 Err(panic) => {
                     tracing::error!("a lane's task failed, its requests are answered nil: {panic}");
@@ -57,10 +60,12 @@ pub(super) fn spawn<R: Replies>(node: Rc<Node<R>>, lane: Rc<Lane<R::Waiter>>) {
                     // The connection went with the task that panicked.
                     match lane.tenure {
                         Tenure::Exclusive => lane.end(),
+                        Tenure::Shared if lane.is_retired() => lane.end(),
                         Tenure::Shared if node.is_up() => lane.set_state(LaneState::Connecting),
                         Tenure::Shared => lane.set_state(LaneState::Down),
                     }
                     fail_all(&node, &lane, &Failure::Broken);
+                    held = Rc::clone(&lane);
                 }
             }
         }
@@ -107,7 +112,7 @@ async fn run<R: Replies>(node: Rc<Node<R>>, lane: Rc<Lane<R::Waiter>>) {
             Err(_) if lane.is_dead() => {}
             Err(ConnectError::LaneRefused(words)) if lane.key != node.main_key() => {
                 fail_all(&node, &lane, &Failure::LaneRefused(words));
-                node.forget_unused(&lane.key);
+                node.left(&lane.key);
             }
             Err(ConnectError::LoginWanted(words)) => {
                 // Nobody is served by a connection that is made before it is asked for.
@@ -123,7 +128,7 @@ async fn run<R: Replies>(node: Rc<Node<R>>, lane: Rc<Lane<R::Waiter>>) {
                 on_broken(&node, &lane);
             }
         }
-        if lane.tenure == Tenure::Exclusive {
+        if lane.tenure == Tenure::Exclusive || lane.is_retired() {
             lane.end();
             if let Some(listener) = lane.listen(None) {
                 node.replies.lost(listener);
@@ -190,7 +195,7 @@ fn on_broken<R: Replies>(node: &Node<R>, lane: &Rc<Lane<R::Waiter>>) {
         queue.out.drain(..cut.min(queue.out.len()));
         (queue.start, queue.sent) = (0, 0);
     }
-    let reconnects = node.is_up() && lane.tenure == Tenure::Shared;
+    let reconnects = node.is_up() && lane.tenure == Tenure::Shared && !lane.is_retired();
     lane.set_state(if reconnects { LaneState::Connecting } else { LaneState::Down });
     tell(node, broken, &Failure::Broken);
     if !reconnects {
@@ -205,14 +210,24 @@ fn fail_all<R: Replies>(node: &Node<R>, lane: &Lane<R::Waiter>, failure: &Failur
         let queue = &mut *lane.queue.borrow_mut();
         queue.pipeline.drain(|popped| failed.push(popped));
         queue.out = Vec::new();
-        (queue.start, queue.sent) = (0, 0);
+        (queue.start, queue.sent, queue.upload) = (0, 0, Upload::No);
     }
+    lane.wake_sender();
     tell(node, failed, failure);
 }
 
 fn expire<R: Replies>(node: &Node<R>, lane: &Lane<R::Waiter>, now: Instant) {
     let mut expired = Vec::new();
-    lane.queue.borrow_mut().pipeline.expire(now, |popped| expired.push(popped));
+    {
+        let queue = &mut *lane.queue.borrow_mut();
+        let next = now + node.options.timeout;
+        if queue.upload == Upload::Open && queue.unsent() == 0 {
+            // It is for the client to send more.
+            queue.pipeline.extend_last(next);
+        }
+        let excused = |waiter: &_| node.replies.is_held_up_by_itself(waiter).then_some(next);
+        queue.pipeline.expire(now, excused, |popped| expired.push(popped));
+    }
     node.recorder.add(Counter::UpstreamTimeouts, expired.len() as u64);
     tell(node, expired, &Failure::TimedOut);
 }
@@ -230,7 +245,7 @@ fn tell<R: Replies>(node: &Node<R>, waiters: Vec<Popped<R::Waiter>>, failure: &F
 
 /// Why a connection ended.
 #[derive(Debug)]
-enum Ended {
+pub(super) enum Ended {
     /// Its session has no more use for it.
     Released,
     /// The upstream closed it.
@@ -260,34 +275,40 @@ impl fmt::Display for Ended {
 }
 
 /// A lane with a connection.
-struct Running<'a, R: Replies> {
-    node: &'a Node<R>,
-    lane: &'a Rc<Lane<R::Waiter>>,
+pub(super) struct Running<'a, R: Replies> {
+    pub(super) node: &'a Rc<Node<R>>,
+    pub(super) lane: &'a Rc<Lane<R::Waiter>>,
     connection: Connection,
     /// Bytes read; those from `start` to `end` were not consumed.
-    buffer: Vec<u8>,
-    start: usize,
-    end: usize,
-    scanner: ReplyScanner,
+    pub(super) buffer: Vec<u8>,
+    pub(super) start: usize,
+    pub(super) end: usize,
+    pub(super) scanner: ReplyScanner,
+    /// The oldest reply, while it is handed over in pieces; a tombstone stands for it in the pipeline.
+    pub(super) incoming: Option<Incoming<R::Waiter>>,
     /// The note of the reply in hand; kept for its allocation.
-    note: Vec<u8>,
+    pub(super) note: Vec<u8>,
     alarm: Alarm,
     connected_at: Instant,
     /// Whether a session's request was answered.
-    served: bool,
+    pub(super) served: bool,
     /// Since when there is no progress; bytes read since then.
-    quiet_since: Instant,
-    quiet_bytes: u64,
+    pub(super) quiet_since: Instant,
+    pub(super) quiet_bytes: u64,
     /// Bytes of the reply that has arrived in part, as far as they came since the alarm went off last.
-    step_bytes: u64,
+    pub(super) step_bytes: u64,
     /// Whether no reply was due at the end of the last turn.
     was_idle: bool,
+    /// Whether it was a client that kept the upstream from answering, or us from reading, at the end of the last turn.
+    was_excused: bool,
+    /// Until when the replies behind a large one are not late.
+    pub(super) excused_until: Instant,
     /// What this lane has added to the gauge of requests in flight.
     in_flight: i64,
 }
 
 impl<'a, R: Replies> Running<'a, R> {
-    fn new(node: &'a Node<R>, lane: &'a Rc<Lane<R::Waiter>>, connection: Connection) -> Self {
+    fn new(node: &'a Rc<Node<R>>, lane: &'a Rc<Lane<R::Waiter>>, connection: Connection) -> Self {
         let now = clock::now();
         node.recorder.gauge(Gauge::UpstreamExclusive, i64::from(lane.tenure == Tenure::Exclusive));
         Self {
@@ -298,6 +319,7 @@ impl<'a, R: Replies> Running<'a, R> {
             start: 0,
             end: 0,
             scanner: ReplyScanner::default(),
+            incoming: None,
             note: Vec::new(),
             alarm: Alarm::default(),
             connected_at: now,
@@ -306,6 +328,8 @@ impl<'a, R: Replies> Running<'a, R> {
             quiet_bytes: 0,
             step_bytes: 0,
             was_idle: true,
+            was_excused: false,
+            excused_until: now,
             in_flight: 0,
         }
     }
@@ -314,7 +338,7 @@ impl<'a, R: Replies> Running<'a, R> {
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
         self.lane.begin_turn(cx.waker());
         let now = clock::now();
-        if self.was_idle && self.lane.has_requests() {
+        if (self.was_idle || self.was_excused) && self.lane.has_requests() {
             (self.quiet_since, self.quiet_bytes) = (now, 0);
         }
         loop {
@@ -324,10 +348,13 @@ impl<'a, R: Replies> Running<'a, R> {
             if let Poll::Ready(ended) = self.poll_read(cx, now) {
                 return Poll::Ready(ended);
             }
-            if let Err(error) = self.poll_write(cx) {
+            if let Err(error) = self.poll_write(cx, now) {
                 return Poll::Ready(Ended::Io(error));
             }
             self.report_in_flight();
+            if self.was_idle && self.lane.is_retired() {
+                return Poll::Ready(Ended::Released);
+            }
             if !self.alarm.poll(cx, now, self.next_timeout()) {
                 return Poll::Pending;
             }
@@ -364,8 +391,15 @@ impl<'a, R: Replies> Running<'a, R> {
     }
 
     fn report_in_flight(&mut self) {
-        let in_flight = self.lane.in_flight();
+        let (in_flight, waits_for_client) = {
+            let queue = &mut *self.lane.queue.borrow_mut();
+            if queue.pipeline.is_empty() {
+                queue.pipeline.shrink();
+            }
+            (queue.pipeline.len(), queue.waits_for_client())
+        };
         self.was_idle = in_flight == 0;
+        self.was_excused = waits_for_client || self.lane.paused.get();
         let in_flight = i64::try_from(in_flight).unwrap_or(i64::MAX);
         self.node.recorder.gauge(Gauge::UpstreamInFlight, in_flight - self.in_flight);
         self.in_flight = in_flight;
@@ -373,8 +407,11 @@ impl<'a, R: Replies> Running<'a, R> {
 
     /// Whether the oldest reply is so late that those behind it can't be in time: the server answers, but too slowly.
     fn is_far_behind(&self, now: Instant) -> bool {
+        if self.was_excused {
+            return false;
+        }
         let oldest = self.lane.queue.borrow().pipeline.oldest_deadline();
-        oldest.is_some_and(|oldest| now >= oldest + self.node.options.dead_after)
+        oldest.is_some_and(|oldest| now >= oldest.max(self.excused_until) + self.node.options.dead_after)
     }
 
     /// Whether a shared lane beside the main one, or a pooled one, has had nothing to do for a while and has no session.
@@ -396,7 +433,7 @@ impl<'a, R: Replies> Running<'a, R> {
     fn dead_at(&self) -> Option<Instant> {
         let dead_at = self.quiet_since + self.node.options.dead_after;
         match self.lane.tenure {
-            _ if self.was_idle => None,
+            _ if self.was_idle || self.was_excused => None,
             Tenure::Shared => Some(dead_at),
             Tenure::Exclusive => self.lane.queue.borrow().pipeline.oldest_deadline().map(|oldest| oldest.max(dead_at)),
         }
@@ -419,6 +456,9 @@ impl<'a, R: Replies> Running<'a, R> {
     /// Reads until the socket has no more, or others should have their turn; ready when the connection has ended.
     fn poll_read(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Ended> {
         for _ in 0..READS_PER_TURN_MAX {
+            if self.incoming.is_some() && self.is_paused() {
+                return Poll::Pending;
+            }
             if let Err(ended) = self.make_room() {
                 return Poll::Ready(ended);
             }
@@ -448,8 +488,19 @@ impl<'a, R: Replies> Running<'a, R> {
     fn consume(&mut self, now: Instant) -> Result<(), Ended> {
         let before = self.start;
         while self.start < self.end {
+            if self.incoming.is_some() {
+                if !self.pass_on(now)? {
+                    return Ok(());
+                }
+                continue;
+            }
             let unread = &self.buffer[self.start..self.end];
-            let Some(length) = self.scanner.scan(unread).map_err(Ended::BadReply)? else { break };
+            let Some(length) = self.scanner.scan(unread).map_err(Ended::BadReply)? else {
+                if self.is_large() && self.begin_incoming() {
+                    continue;
+                }
+                break;
+            };
             let frame = &unread[..length];
             self.start += length;
             if self.lane.has_listener() && self.node.replies.push(self.lane, frame) {
@@ -513,8 +564,9 @@ impl<'a, R: Replies> Running<'a, R> {
     }
 
     /// Writes what is to be sent, as far as the socket takes it.
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+    fn poll_write(&mut self, cx: &mut Context<'_>, now: Instant) -> io::Result<()> {
         let queue = &mut *self.lane.queue.borrow_mut();
+        let sent_before = queue.sent;
         while queue.start < queue.out.len() {
             match Pin::new(&mut self.connection.stream).poll_write(cx, &queue.out[queue.start..]) {
                 Poll::Pending => break,
@@ -527,6 +579,17 @@ impl<'a, R: Replies> Running<'a, R> {
                     self.node.recorder.add(Counter::UpstreamBytesOut, written as u64);
                 }
                 Poll::Ready(Err(error)) => return Err(error),
+            }
+        }
+        if queue.upload != Upload::No {
+            if queue.sent > sent_before {
+                queue.pipeline.extend_last(now + self.node.options.timeout);
+            }
+            if queue.unsent() < STREAM_BUFFER_BYTES / 2 {
+                self.lane.wake_sender();
+            }
+            if queue.upload == Upload::Whole && queue.unsent() == 0 {
+                queue.upload = Upload::No;
             }
         }
         if queue.start == queue.out.len() {
@@ -549,6 +612,10 @@ impl<'a, R: Replies> Running<'a, R> {
 
 impl<R: Replies> Drop for Running<'_, R> {
     fn drop(&mut self) {
+        self.lane.paused.set(false);
+        if let Some(answered) = self.incoming.take().and_then(|incoming| incoming.answered) {
+            self.node.replies.cut(answered.waiter);
+        }
         self.node.recorder.gauge(Gauge::UpstreamInFlight, -self.in_flight);
         self.node.recorder.gauge(Gauge::UpstreamExclusive, -i64::from(self.lane.tenure == Tenure::Exclusive));
     }

@@ -9,6 +9,8 @@ mod breaker;
 mod connection;
 mod dialogue;
 mod handshake;
+/// Large requests and replies, in pieces.
+mod incoming;
 /// Shared and exclusive lanes, the breaker at work, the bounds.
 mod node;
 mod pipeline;

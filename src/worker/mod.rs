@@ -4,6 +4,7 @@
 //! handed in by the acceptor, which picks the worker with the fewest. A worker that dies takes the process with it:
 //! half a proxy is worse than a restart.
 
+mod arriving;
 mod crew;
 mod session;
 
@@ -17,6 +18,7 @@ use crate::upstream::{Address, Backoff, LaneKey, Node, NodeOptions, NodeStatus, 
 use crew::Inboxes;
 use hashbrown::HashMap;
 use session::Reader;
+use socket2::{SockRef, TcpKeepalive};
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::TcpStream as StdTcpStream;
@@ -24,6 +26,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc};
@@ -39,6 +42,9 @@ pub enum Message {
     /// The program ends: finish what is in flight, then end the worker.
     Drain,
 }
+
+/// After how much silence the kernel asks a client's whether it is still there: Redis's `tcp-keepalive`.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(300);
 
 /// Messages that may wait for a worker; past it the acceptor waits.
 const MESSAGES_MAX: usize = 1024;
@@ -266,6 +272,7 @@ impl Local {
 
     fn client(&self, stream: StdTcpStream) -> io::Result<Rc<Client>> {
         let (peer, local) = (stream.peer_addr()?, stream.local_addr()?);
+        SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE_AFTER))?;
         let stream = TcpStream::from_std(stream)?;
         let id = self.shared.session_ids.fetch_add(1, Ordering::Relaxed);
         let session = Session::new(id, peer, local, self.database.get(), clock::now());

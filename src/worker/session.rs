@@ -1,15 +1,18 @@
 //! The task of one session: reads requests, offers them to the flow, writes what the socket did not take at once.
 //!
 //! Guarantees: reads into one buffer that all sessions of the worker share; a session holds memory of its own only
-//! while a request has arrived in part, or waits. It stops reading, and so slows the client down, while too much is in
-//! flight or unwritten. A request that was begun has to be finished in time. A panic is this session's alone.
+//! while a request has arrived in part, or waits; a large one that is only forwarded goes on as it comes. It stops
+//! reading, and so slows the client down, while too much is in flight or unwritten. A request that was begun has to be
+//! finished in time, and what waits for the client has to be taken. A panic is this session's alone.
 
+use super::arriving::Arriving;
 use crate::alarm::Alarm;
 use crate::clock;
-use crate::flow::{self, Client, Handled};
+use crate::flow::{self, Begun, Client, Handled};
 use crate::metrics::{Counter, Limit};
 use crate::resp::{ProtocolError, ReplyError, Request, RequestScanner, encode, split_inline};
 use crate::session::{Ending, Session};
+use crate::upstream::STREAM_BYTES_MIN;
 use bytes::{Buf, BytesMut};
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
@@ -50,7 +53,16 @@ pub(super) struct Panicked;
 
 /// Serves one client until its connection ends.
 pub(super) async fn serve(client: &Rc<Client>, reader: &Reader) -> Result<(), Panicked> {
-    let mut task = Task { client, reader, kept: None, alarm: Alarm::default(), active_at: clock::now(), waited: false };
+    let mut task = Task {
+        client,
+        reader,
+        kept: None,
+        arriving: None,
+        alarm: Alarm::default(),
+        active_at: clock::now(),
+        waited: false,
+        blocked_since: None,
+    };
     poll_fn(|cx| {
         catch_unwind(AssertUnwindSafe(|| task.poll_turn(cx))).map_or(Poll::Ready(Err(Panicked)), |p| p.map(Ok))
     })
@@ -88,11 +100,15 @@ struct Task<'a> {
     reader: &'a Reader,
     /// What was read and is not carried out.
     kept: Option<Box<Kept>>,
+    /// A large request that is passed on as it arrives; nothing is kept meanwhile.
+    arriving: Option<Box<Arriving>>,
     alarm: Alarm,
     /// When something was read last, or replies were seen to be due.
     active_at: Instant,
     /// Whether replies were due when the time was looked at last.
     waited: bool,
+    /// Since when the client's socket takes nothing.
+    blocked_since: Option<Instant>,
 }
 
 /// Bytes of requests that have arrived in part, or have to wait.
@@ -108,6 +124,11 @@ struct Kept {
 }
 
 impl Kept {
+    /// What is no request: nothing of it is kept.
+    fn faulty(now: Instant) -> Self {
+        Self { bytes: BytesMut::new(), scanner: RequestScanner::default(), waits: None, since: now, faulty: true }
+    }
+
     fn waiting_for_room(bytes: &[u8], now: Instant) -> Self {
         let (scanner, waits) = (RequestScanner::default(), Some((Wait::Room, now)));
         Self { bytes: bytes.into(), scanner, waits, since: now, faulty: false }
@@ -147,6 +168,9 @@ impl Task<'_> {
         if ended.is_ready() || self.client.broken.get() {
             return Poll::Ready(());
         }
+        if self.client.is_blocked() {
+            self.blocked_since.get_or_insert(now);
+        }
         while self.alarm.poll(cx, now, self.deadline(now)) {
             let now = clock::now();
             if self.has_timed_out(now) {
@@ -164,6 +188,7 @@ impl Task<'_> {
             }
             if self.client.is_blocked() && self.client.stream.borrow().poll_write_ready(cx).is_ready() {
                 self.client.unblock();
+                self.blocked_since = None;
                 self.client.flush();
             }
             let takes_requests = {
@@ -173,22 +198,32 @@ impl Task<'_> {
                 }
                 takes_requests(self.client, &session)
             };
-            let waits = self.kept.as_ref().and_then(|kept| kept.waits);
-            let unanswered = self.client.session.borrow().replies.in_flight() > 0;
-            if !takes_requests || (matches!(waits, Some((Wait::Answers, _))) && unanswered) {
-                self.client.stalled.set(true);
-                let blocked = self.client.session.borrow().blocked.is_some();
-                return if blocked { self.poll_hang_up(cx, now) } else { Poll::Pending };
-            }
-            if waits.is_some() {
-                self.carry_out_kept(now);
-                continue;
-            }
-            if self.client.session.borrow().ending != Ending::No {
-                return Poll::Pending;
+            if self.arriving.is_some() {
+                // What was begun is ended, also while the session is.
+                ready!(self.poll_room(cx, now));
+            } else {
+                let waits = self.kept.as_ref().and_then(|kept| kept.waits);
+                let unanswered = self.client.session.borrow().replies.in_flight() > 0;
+                if !takes_requests || (matches!(waits, Some((Wait::Answers, _))) && unanswered) {
+                    self.client.stalled.set(true);
+                    let blocked = self.client.session.borrow().blocked.is_some();
+                    return if blocked { self.poll_hang_up(cx, now) } else { Poll::Pending };
+                }
+                if waits.is_some() {
+                    self.carry_out_kept(now);
+                    continue;
+                }
+                if self.client.session.borrow().ending != Ending::No {
+                    return Poll::Pending;
+                }
             }
             match ready!(self.poll_read(cx, now)) {
-                Ok(0) => self.client.session.borrow_mut().ending = Ending::InputClosed,
+                Ok(0) => {
+                    self.client.session.borrow_mut().ending = Ending::InputClosed;
+                    if let Some(arriving) = self.arriving.take() {
+                        arriving.abandon();
+                    }
+                }
                 Ok(read) => {
                     self.active_at = now;
                     self.client.core.recorder.add(Counter::BytesIn, read as u64);
@@ -217,12 +252,81 @@ impl Task<'_> {
         let mut into = ReadBuf::new(&mut buffer);
         ready!(Pin::new(&mut *stream.borrow_mut()).poll_read(cx, &mut into))?;
         let bytes = into.filled();
-        let mut scanner = self.reader.scanner.take();
-        match carry_out(self.client, &mut scanner, bytes, now, now) {
-            Progress::Partial(at) if at == bytes.len() => self.reader.scanner.set(scanner),
-            progress => self.keep(bytes, scanner, &progress, now),
+        let behind = if self.arriving.is_some() { self.pass_on(bytes, now) } else { 0 };
+        if behind < bytes.len() {
+            let bytes = &bytes[behind..];
+            let mut scanner = self.reader.scanner.take();
+            match carry_out(self.client, &mut scanner, bytes, now, now) {
+                Progress::Partial(at) if at == bytes.len() => self.reader.scanner.set(scanner),
+                progress => {
+                    self.keep(bytes, scanner, &progress, now);
+                    self.begin_large(now, now);
+                }
+            }
         }
         Poll::Ready(Ok(bytes.len()))
+    }
+
+    /// Waits until more of a large request can be passed on.
+    fn poll_room(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
+        let Some(arriving) = &mut self.arriving else { return Poll::Ready(()) };
+        let room = arriving.poll_room(cx, &self.client.session.borrow(), now);
+        // Its reply, should it come before there is room, is a reason to go on as well.
+        self.client.stalled.set(room.is_pending());
+        room
+    }
+
+    /// Passes on what was read of a large request; returned is how many of the bytes belong to it.
+    fn pass_on(&mut self, bytes: &[u8], now: Instant) -> usize {
+        let Some(mut arriving) = self.arriving.take() else { return 0 };
+        let session = &mut *self.client.session.borrow_mut();
+        let limits = self.client.core.settings.borrow().request_limits;
+        match arriving.pass_on(session, bytes, &limits, now) {
+            Ok(Some(length)) => {
+                arriving.finish(self.client, session, now);
+                return length;
+            }
+            Ok(None) => self.arriving = Some(arriving),
+            Err(error) => {
+                let words = refusal(self.client, session, &error);
+                arriving.refuse(self.client, session, &words);
+                self.kept = Some(Box::new(Kept::faulty(now)));
+            }
+        }
+        bytes.len()
+    }
+
+    /// Where what is kept is the beginning of a large request that can be passed on: begins to.
+    fn begin_large(&mut self, arrived: Instant, now: Instant) {
+        let Some(kept) = self.kept.as_mut().filter(|kept| kept.waits.is_none() && !kept.faulty) else { return };
+        let declared = kept.scanner.declared();
+        if declared == 0 || declared.max(kept.bytes.len()) <= STREAM_BYTES_MIN {
+            return;
+        }
+        let session = &mut *self.client.session.borrow_mut();
+        let (begun, argument) = (kept.scanner.arguments(&kept.bytes), kept.scanner.partial_argument_bytes());
+        let upload = match flow::begin(self.client, session, begun, argument, arrived, now) {
+            Begun::Held => return,
+            Begun::WaitUntilAnswered => {
+                self.client.held_up.set(false);
+                kept.waits = Some((Wait::Answers, now));
+                return;
+            }
+            Begun::Upload(upload) => upload,
+        };
+        let limits = self.client.core.settings.borrow().request_limits;
+        match Arriving::new(upload, &kept.bytes, &limits, now) {
+            Ok(arriving) => {
+                self.kept = None;
+                self.arriving = Some(Box::new(arriving));
+            }
+            // The scanner has found no fault in the same bytes.
+            Err((upload, error)) => {
+                let words = refusal(self.client, session, &error);
+                upload.refuse(self.client, session, &words);
+                **kept = Kept::faulty(now);
+            }
+        }
     }
 
     /// A client that waits in a blocking command is still listened to, so that its going away is noticed: what it asks
@@ -250,6 +354,7 @@ impl Task<'_> {
     }
 
     fn keep(&mut self, bytes: &[u8], scanner: RequestScanner, progress: &Progress, now: Instant) {
+        self.client.held_up.set(false);
         let (rest, waits, faulty) = match *progress {
             Progress::Partial(at) => (&bytes[at..], None, false),
             Progress::Waits(at, wait) => (&bytes[at..], Some((wait, now)), false),
@@ -262,7 +367,8 @@ impl Task<'_> {
         let Some(mut kept) = self.kept.take() else { return };
         // Waiting for answers is part of a request's budget; being slowed down is not.
         let arrived = match kept.waits {
-            Some((Wait::Answers, since)) => since,
+            // Nor is having been slow oneself to take a reply.
+            Some((Wait::Answers, since)) if !self.client.held_up.take() => since,
             _ => now,
         };
         match carry_out(self.client, &mut kept.scanner, &kept.bytes, arrived, now) {
@@ -277,6 +383,10 @@ impl Task<'_> {
                 }
                 kept.bytes.advance(at);
                 kept.waits = None;
+                self.kept = Some(kept);
+                // The same silence is not waited for twice.
+                let timed_out = self.client.session.borrow().timed_out;
+                return self.begin_large(if timed_out { arrived } else { now }, now);
             }
             Progress::Waits(at, wait) => {
                 kept.bytes.advance(at);
@@ -284,42 +394,59 @@ impl Task<'_> {
                 // not waited for twice.
                 let same = at == 0 || self.client.session.borrow().timed_out;
                 kept.waits = Some((wait, if wait == Wait::Answers && same { arrived } else { now }));
+                self.client.held_up.set(false);
             }
-            Progress::Faulty => {
-                kept.bytes = BytesMut::new();
-                (kept.waits, kept.faulty) = (None, true);
-            }
+            Progress::Faulty => *kept = Kept::faulty(now),
         }
         self.kept = Some(kept);
     }
 
     /// When the task has to look at the time.
     fn deadline(&self, now: Instant) -> Option<Instant> {
-        let limits = &self.client.core.settings.borrow().limits;
-        let frame = self.begun_since().map(|since| since + limits.frame_timeout);
-        // A client that waits for a reply is not idle; it is looked at again later.
-        let waits = self.client.session.borrow().replies.in_flight() > 0;
-        let idle_since = if waits || self.kept.is_some() { now } else { self.active_at };
-        let idle = limits.idle_timeout.map(|timeout| idle_since + timeout);
-        frame.into_iter().chain(idle).min()
+        // Most sessions, most of the time.
+        let is_bound = self.kept.is_some() || self.arriving.is_some() || self.blocked_since.is_some();
+        if !is_bound && self.client.core.settings.borrow().limits.idle_timeout.is_none() {
+            return None;
+        }
+        self.deadlines(now).into_iter().filter_map(|(_, deadline)| deadline).min()
     }
 
-    /// Since when a request is incomplete.
-    fn begun_since(&self) -> Option<Instant> {
-        self.kept.as_ref().filter(|kept| kept.waits.is_none()).map(|kept| kept.since)
+    /// When the client will have been too slow, and over what.
+    fn deadlines(&self, now: Instant) -> [(Limit, Option<Instant>); 3] {
+        let limits = &self.client.core.settings.borrow().limits;
+        let frame = match &self.arriving {
+            Some(arriving) => arriving.deadline(limits.frame_timeout),
+            None => {
+                let begun = self.kept.as_ref().filter(|kept| kept.waits.is_none());
+                begun.map(|kept| kept.since + limits.frame_timeout)
+            }
+        };
+        // A client that waits for a reply is not idle; it is looked at again later.
+        let idle_since = if self.is_waiting() { now } else { self.active_at };
+        let idle = limits.idle_timeout.map(|timeout| idle_since + timeout);
+        let write = self.blocked_since.map(|since| since + limits.write_timeout);
+        [(Limit::FrameTimeout, frame), (Limit::WriteTimeout, write), (Limit::IdleTimeout, idle)]
+    }
+
+    /// Whether the client waits for us, or we for the rest of what it has begun.
+    fn is_waiting(&self) -> bool {
+        self.client.session.borrow().replies.in_flight() > 0 || self.kept.is_some() || self.arriving.is_some()
     }
 
     fn has_timed_out(&mut self, now: Instant) -> bool {
-        let waits = self.client.session.borrow().replies.in_flight() > 0 || self.kept.is_some();
+        let waits = self.is_waiting();
         if waits || std::mem::replace(&mut self.waited, waits) {
             // Its time as an idle client begins when the last reply was given, at the latest now.
             (self.active_at, self.waited) = (now, waits);
         }
-        if self.deadline(now).is_none_or(|deadline| now < deadline) {
+        let due =
+            self.deadlines(now).into_iter().find(|(_, deadline)| deadline.is_some_and(|deadline| deadline <= now));
+        let Some((limit, _)) = due else { return false };
+        if limit == Limit::WriteTimeout && self.client.takes_a_byte() {
+            self.blocked_since = Some(now);
             return false;
         }
         let session = self.client.session.borrow();
-        let limit = if self.begun_since().is_some() { Limit::FrameTimeout } else { Limit::IdleTimeout };
         self.client.core.recorder.limit(limit);
         tracing::debug!(client = session.id, "client closed: {limit:?}");
         true
@@ -394,6 +521,13 @@ fn carry_out_inline(
 
 /// Says in Redis's words why the bytes are no request; the connection ends once that is written.
 fn refuse(client: &Rc<Client>, session: &mut Session, error: &ProtocolError) -> Progress {
+    let words = refusal(client, session, error);
+    client.say_error(session, &words);
+    Progress::Faulty
+}
+
+/// Counts bytes that are no request, ends the session for them, and returns what it is to be told.
+fn refusal(client: &Client, session: &mut Session, error: &ProtocolError) -> ReplyError {
     client.core.recorder.add(Counter::ProtocolErrors, 1);
     match error {
         ProtocolError::InvalidMultibulkLength => client.core.recorder.limit(Limit::RequestArgs),
@@ -402,7 +536,6 @@ fn refuse(client: &Rc<Client>, session: &mut Session, error: &ProtocolError) -> 
         }
         _ => {}
     }
-    client.say_error(session, &ReplyError::new(format!("ERR {error}")));
     session.ending = Ending::AfterReplies;
-    Progress::Faulty
+    ReplyError::new(format!("ERR {error}"))
 }

@@ -397,6 +397,27 @@ fn a_login_while_the_server_is_gone_is_judged_once_it_is_back() {
 }
 
 #[test]
+fn sessions_that_logged_in_during_an_outage_share_a_connection_again() {
+    const SESSIONS: usize = 60;
+    let mut redis = redis_with_users(None);
+    let proxy = Proxy::in_front_of(redis.url());
+    let mut sessions: Vec<_> = (0..SESSIONS).map(|_| proxy.client()).collect();
+    redis.kill();
+    for session in &mut sessions {
+        assert_eq!(session.say("AUTH alice pa"), Value::ok());
+    }
+    redis.restart();
+    for session in &mut sessions {
+        wait_until(SOON, "the upstream is back", || session.say("SET shared x") == Value::ok());
+    }
+    for session in &mut sessions {
+        assert_eq!(whoami(session), "alice");
+    }
+    // Of each worker the main one and Alice's, and ours.
+    wait_until(SOON, "they share", || connections(&redis) <= 5);
+}
+
+#[test]
 fn without_a_server_ever_a_login_is_answered_as_everything_is() {
     let proxy = Proxy::in_front_of(Redis::not_started(RedisOptions::default()).url());
     let mut client = proxy.client();
@@ -479,6 +500,54 @@ fn who_may_not_multi_is_not_in_a_transaction() {
         ["AUTH carol pc", "WATCH k", "MULTI", "PING", "GET k", "MULTI", "AUTH alice pa", "ACL WHOAMI", "MULTI", "EXEC"]
     {
         same(&mut ours, &mut theirs, line);
+    }
+}
+
+#[test]
+fn what_needs_a_connection_of_its_own_has_its_users_rights() {
+    let redis = redis_with_users(Some("secret"));
+    let proxy = Proxy::patient(format!("redis://{}", redis.address()));
+    let (mut ours, mut theirs) = (proxy.client(), Client::connect(redis.address()));
+    for line in [
+        "SUBSCRIBE news",
+        "BLPOP a:none 0.01",
+        "MONITOR",
+        "CLIENT TRACKING on",
+        "AUTH bob pb",
+        "SUBSCRIBE news",
+        "BLPOP b:none 0.01",
+        "BLPOP a:none 0.01",
+        "MONITOR",
+        "AUTH alice pa",
+        "BLPOP a:none 0.01",
+        "BLPOP b:none 0.01",
+        "SUBSCRIBE news",
+        "PING",
+        "UNSUBSCRIBE news",
+        "ACL WHOAMI",
+        "HELLO 3 AUTH alice wrong",
+        "ACL WHOAMI",
+    ] {
+        same(&mut ours, &mut theirs, line);
+    }
+    // Becoming somebody else while hearing pushes.
+    for client in [&mut ours, &mut theirs] {
+        assert!(matches!(client.say("HELLO 3 AUTH alice pa"), Value::Map(_)));
+    }
+    for line in ["SUBSCRIBE news", "AUTH default wrong", "ACL WHOAMI", "AUTH default secret", "ACL WHOAMI"] {
+        same(&mut ours, &mut theirs, line);
+    }
+    redis.client().say("PUBLISH news x");
+    assert_eq!(ours.raw_reply(), theirs.raw_reply());
+    for line in ["UNSUBSCRIBE news", "ACL WHOAMI", "GET shared", "AUTH bob pb", "ACL WHOAMI"] {
+        same(&mut ours, &mut theirs, line);
+    }
+    // A user that is gone.
+    assert_eq!(ours.say("AUTH alice pa"), Value::ok());
+    assert_eq!(redis.client().say("ACL DELUSER alice"), Value::Integer(1));
+    wait_until(SOON, "its connections are gone", || ours.say("GET a:1") == Value::error(WRONGPASS));
+    for line in ["SUBSCRIBE news", "BLPOP a:1 1", "MONITOR", "CLIENT TRACKING on", "MULTI", "WATCH a:1"] {
+        assert_eq!(ours.say(line), Value::error(WRONGPASS), "{line}");
     }
 }
 

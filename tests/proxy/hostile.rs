@@ -285,7 +285,8 @@ fn ten_thousand_pipelined_requests_are_answered_in_order() {
 #[test]
 fn a_client_that_never_reads_is_cut_off_at_its_bound() {
     let mut scene = Scene::with_config("[limits]\noutput_bytes_pause = \"1MiB\"\noutput_bytes_max = \"8MiB\"\n");
-    scene.redis.client().command(["SET", "large", &"x".repeat(1 << 20)]);
+    // As large as a reply can be that is not passed on in pieces.
+    scene.redis.client().command(["SET", "large", &"x".repeat(200 << 10)]);
     let before = scene.proxy.resident_bytes();
     let mut client = Client::connect_with_receive_buffer(scene.proxy.address(), 16 << 10);
     let request = encode(["GET", "large"]).repeat(100);

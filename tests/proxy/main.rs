@@ -10,6 +10,8 @@
     reason = "the tests are the proxy's clients: they may block, and they measure time"
 )]
 
+// How each client library opens a connection, word for word, whatever becomes of the upstream.
+mod dialogues;
 // Logging in to the upstream: ACL users, one connection never for two of them.
 mod authentication;
 // Commands that wait in the server.
@@ -34,6 +36,8 @@ mod model;
 mod outage;
 // What the server says unasked, and what silences it.
 mod pubsub;
+// Large requests and replies, and long pipelines.
+mod streaming;
 mod support;
 // TLS towards Redis.
 mod tls;

@@ -3,6 +3,7 @@
 use super::dialogue::{Dialogue, HELLO_2, HELLO_3, Peer, WELCOME, WELCOME_OLD};
 use super::rig::{Outcome, RESP2, RESP3, Rig, TestLane, options, reply, run, until};
 use crate::clock;
+use crate::config::{Credentials, Secret};
 use crate::metrics::{Counter, Gauge, Limit};
 use crate::upstream::{Address, Failure, LaneKey, NodeOptions, NodeState, Refused};
 use std::rc::Rc;
@@ -294,6 +295,95 @@ fn sessions_of_one_protocol_and_database_share_a_lane() {
             assert!(Rc::ptr_eq(lane, &rig.node.shared_lane(keys[n].clone())));
             assert!(lanes[..n].iter().all(|other| !Rc::ptr_eq(lane, other)));
         }
+    });
+}
+
+/// The key of a session that said AUTH with these words.
+fn logged_in(user: &str, password: &str) -> LaneKey {
+    let login = Credentials::new(Some(user.as_bytes()), Secret::new(password.into()));
+    LaneKey { login: Some(Rc::new(login)), ..RESP2 }
+}
+
+#[test]
+fn sessions_of_one_login_share_a_lane_and_others_do_not() {
+    run(async {
+        let peer = Peer::listen().await;
+        let rig = Rig::start(options(peer.address()));
+        let lane = |user, password| rig.node.shared_lane(logged_in(user, password));
+        let ali = lane("ali", "sesame");
+        assert!(Rc::ptr_eq(&ali, &lane("ali", "sesame")));
+        for other in [lane("ali", "seSame"), lane("baba", "sesame"), rig.main_lane()] {
+            assert!(!Rc::ptr_eq(&ali, &other));
+        }
+        let unverified = Credentials { unverified_of: Some(7), ..Credentials::clone(ali.key.login.as_ref().unwrap()) };
+        let unverified = LaneKey { login: Some(Rc::new(unverified)), ..RESP2 };
+        assert!(!Rc::ptr_eq(&ali, &rig.node.shared_lane(unverified)));
+        let warm = rig.node.exclusive_lane(logged_in("ali", "sesame"));
+        rig.node.release(Rc::clone(&warm));
+        assert!(!Rc::ptr_eq(&warm, &rig.node.exclusive_lane(logged_in("ali", "seSame"))));
+        assert!(!Rc::ptr_eq(&warm, &rig.node.exclusive_lane(RESP2)));
+        assert!(Rc::ptr_eq(&warm, &rig.node.exclusive_lane(logged_in("ali", "sesame"))));
+    });
+}
+
+#[test]
+fn a_refused_login_is_forgotten_and_no_failure_of_the_upstream() {
+    run(async {
+        let peer = Peer::listen().await;
+        let rig = Rig::start(options(peer.address()));
+        let _main = peer.accept_lane().await;
+        let mine = rig.node.shared_lane(logged_in("ali", "wrong"));
+        let asked = rig.send(&mine, b"AUTH ali wrong\r\n");
+        let lane = Rc::downgrade(&mine);
+        drop(mine);
+        let mut server = peer.accept().await;
+        server.expect(b"*3\r\n$4\r\nAUTH\r\n$3\r\nali\r\n$5\r\nwrong\r\n").await;
+        server.expect(HELLO_2).await;
+        server.send(b"-WRONGPASS no\r\n").await;
+        assert_eq!(rig.outcome(asked).await, Outcome::Failed(Failure::LaneRefused("WRONGPASS no".into())));
+        until(|| lane.strong_count() == 0).await;
+        assert!(rig.is_reachable());
+        assert_eq!(rig.counter(Counter::BreakerOpened), 0);
+    });
+}
+
+#[test]
+fn a_lane_of_a_login_that_never_connected_ends_with_its_last_session() {
+    run(async {
+        let rig = Rig::start(options(deserted().await));
+        until(|| !rig.node.is_up()).await;
+        let (first, second) =
+            (rig.node.shared_lane(logged_in("ali", "x")), rig.node.shared_lane(logged_in("ali", "x")));
+        drop(first);
+        rig.node.left(&second.key);
+        assert!(!second.is_dead(), "somebody is on it");
+        let lane = Rc::downgrade(&second);
+        drop(second);
+        rig.node.left(&logged_in("ali", "x"));
+        until(|| lane.strong_count() == 0).await;
+    });
+}
+
+#[test]
+fn a_server_that_wants_a_login_is_there() {
+    run(async {
+        let peer = Peer::listen().await;
+        let rig = Rig::start(NodeOptions { database: 3, ..options(peer.address()) });
+        let lane = rig.node.shared_lane(LaneKey { database: 3, ..RESP2 });
+        let refuse = async || {
+            let mut server = peer.accept().await;
+            server.expect(b"*2\r\n$5\r\nHELLO\r\n$1\r\n2\r\n*2\r\n$6\r\nSELECT\r\n$1\r\n3\r\n").await;
+            server.send(b"-NOAUTH a\r\n-NOAUTH b\r\n-NOAUTH c\r\n").await;
+        };
+        refuse().await;
+        until(|| rig.is_reachable()).await;
+        assert!(rig.node.facts().wants_login);
+        // It is asked again for each request, and not without one.
+        let sent = rig.send(&lane, b"GET a\r\n");
+        refuse().await;
+        assert_eq!(rig.outcome(sent).await, Outcome::Failed(Failure::LaneRefused("NOAUTH b".into())));
+        assert_eq!(rig.counter(Counter::UpstreamConnectFailures), 2);
+        assert_eq!(rig.counter(Counter::BreakerOpened), 0);
     });
 }
 

@@ -141,7 +141,7 @@ impl Pair {
         self.now += passed;
         let was_due = self.pipeline.poll_timeout().is_some_and(|next| next <= self.now);
         let mut expired = Vec::new();
-        self.pipeline.expire(self.now, |popped| expired.push(popped));
+        self.pipeline.expire(self.now, |_| None, |popped| expired.push(popped));
         let mut expected = Vec::new();
         for request in self.model.iter_mut().filter(|request| request.live && request.deadline <= self.now) {
             request.live = false;
@@ -225,7 +225,7 @@ fn a_late_reply_is_swallowed_and_the_next_is_paired() {
     pipeline.push(soon, "slow", b"note of slow", 1);
     pipeline.push(later, "next", b"note of next", 1);
     let mut expired = Vec::new();
-    pipeline.expire(soon, |popped| expired.push(popped));
+    pipeline.expire(soon, |_| None, |popped| expired.push(popped));
     assert_eq!(expired, [Popped { waiter: "slow", deadline: soon }]);
     let mut note = Vec::new();
     assert_eq!(pipeline.pop(&mut note), Some(None));

@@ -6,7 +6,7 @@ use crate::clock;
 use crate::metrics::{BuildInfo, Counter, Gauge, Limit, Registry};
 use crate::resp::Protocol;
 use crate::upstream::{
-    Address, Backoff, Failure, Lane, LaneKey, Node, NodeOptions, NodeState, NodeStatus, Popped, Replies,
+    Address, Backoff, Failure, Lane, LaneKey, Node, NodeOptions, NodeState, NodeStatus, Popped, Replies, Room,
 };
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -59,6 +59,8 @@ pub(super) enum Outcome {
     /// Its reply, as text.
     Reply(String),
     Failed(Failure),
+    /// Its reply came in part.
+    Cut,
 }
 
 /// `reply` as [`Outcome::Reply`].
@@ -158,6 +160,12 @@ pub(super) struct Heard {
     pub(super) panic_at: Cell<Option<usize>>,
     /// A request that came back a second time.
     twice: Cell<Option<usize>>,
+    /// Whether large replies are taken in pieces.
+    pub(super) takes_parts: Cell<bool>,
+    /// The pieces so far, by number.
+    pub(super) parts: RefCell<Vec<Vec<u8>>>,
+    /// What there is room for.
+    pub(super) room: Cell<Room>,
 }
 
 impl Heard {
@@ -189,6 +197,31 @@ impl Replies for Heard {
 
     fn failed(&self, waiter: usize, _deadline: Instant, failure: &Failure, now: Instant) {
         self.record(waiter, Entry { outcome: Outcome::Failed(failure.clone()), note: Vec::new(), at: now });
+    }
+
+    fn takes_parts(&self, _lane: &TestLane, _request: &usize, _declared: usize) -> Option<Room> {
+        self.takes_parts.get().then_some(self.room.get())
+    }
+
+    fn part(&self, request: &usize, piece: &[u8]) -> Room {
+        let parts = &mut *self.parts.borrow_mut();
+        parts.resize(parts.len().max(request + 1), Vec::new());
+        parts[*request].extend_from_slice(piece);
+        self.room.get()
+    }
+
+    fn last_part(&self, answered: Popped<usize>, piece: &[u8], now: Instant) {
+        self.part(&answered.waiter, piece);
+        let whole = std::mem::take(&mut self.parts.borrow_mut()[answered.waiter]);
+        self.record(answered.waiter, Entry { outcome: reply(&whole), note: Vec::new(), at: now });
+    }
+
+    fn cut(&self, request: usize) {
+        self.record(request, Entry { outcome: Outcome::Cut, note: Vec::new(), at: clock::now() });
+    }
+
+    fn is_held_up_by_itself(&self, _request: &usize) -> bool {
+        self.room.get() == Room::Full
     }
 
     fn push(&self, _lane: &TestLane, frame: &[u8]) -> bool {
