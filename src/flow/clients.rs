@@ -3,8 +3,9 @@
 //! A question is put to every worker of the process ([`Crew`]); each looks through its own clients ([`answer`]), and
 //! what they found becomes one reply ([`Inquiry`]). Guarantees: no further request of the asker is carried out before
 //! its answer, and it waits no longer than a request's budget; what is told and what is closed are the proxy's clients,
-//! never the connections towards the upstream; a user whom the upstream would not let do this may not do it here. Errors and replies are Redis's (`networking.c` of Redis 7.0). Leaves
-//! crossing the threads to the worker, which clients are meant to `select.rs`, what is told of one to `line.rs`.
+//! never the connections towards the upstream; a user whom the upstream would not let do this may not do it here. Errors
+//! and replies are Redis's (`networking.c` of Redis 7.0). Leaves crossing the threads to the worker, which clients are
+//! meant to `select.rs`, what is told of one to `line.rs`.
 
 mod help;
 mod line;
