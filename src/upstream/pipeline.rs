@@ -45,7 +45,7 @@ struct Entry<W> {
 }
 
 /// A waiter whose reply came.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Popped<W> {
     /// What was pushed.
     pub waiter: W,
