@@ -29,6 +29,7 @@ impl<R: Replies> Running<'_, R> {
     }
 
     /// Begins to hand over a reply in pieces, if whoever waits for it takes it so.
+    #[cold]
     pub(super) fn begin_incoming(&mut self) -> bool {
         let taken = {
             let queue = &mut *self.lane.queue.borrow_mut();
@@ -59,6 +60,7 @@ impl<R: Replies> Running<'_, R> {
     }
 
     /// Hands over what has come of a large reply; true when that was its end.
+    #[cold]
     pub(super) fn pass_on(&mut self, now: Instant) -> Result<bool, Ended> {
         let Some(incoming) = &mut self.incoming else { return Ok(true) };
         let unread = &self.buffer[self.start..self.end];
@@ -71,8 +73,7 @@ impl<R: Replies> Running<'_, R> {
             self.make_way(room);
             return Ok(false);
         }
-        // The tombstone that stood for it.
-        self.lane.queue.borrow_mut().pipeline.pop(&mut self.note);
+        self.lane.queue.borrow_mut().pipeline.forget_first();
         match self.incoming.take().and_then(|incoming| incoming.answered) {
             Some(answered) => self.node.replies.last_part(answered, piece, now),
             None => self.node.recorder.add(Counter::UpstreamLateReplies, 1),
@@ -91,6 +92,7 @@ impl<R: Replies> Running<'_, R> {
 
     /// Whether the client of a large reply has no room for more. Others are never kept waiting for that: where they
     /// share the lane and there is no connection to put in its place, the client's reply is held instead.
+    #[cold]
     pub(super) fn is_paused(&self) -> bool {
         let answered = self.incoming.as_ref().and_then(|incoming| incoming.answered.as_ref());
         let full = answered.is_some_and(|it| self.node.replies.part(&it.waiter, b"") == Room::Full);

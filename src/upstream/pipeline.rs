@@ -160,6 +160,14 @@ impl<W> Pipeline<W> {
         Some(Popped { waiter: first.waiter.take()?, deadline: first.deadline })
     }
 
+    /// The reply whose waiter was taken is whole: its tombstone goes.
+    #[cold]
+    pub fn forget_first(&mut self) {
+        if let Some(entry) = self.entries.pop_front() {
+            self.forget_note(entry.note);
+        }
+    }
+
     /// Puts back what [`Self::take_first`] took a moment ago.
     pub fn put_back_first(&mut self, taken: Popped<W>) {
         if let Some(first) = self.entries.front_mut() {

@@ -139,7 +139,7 @@ impl Pair {
                     (Some(taken), _) if puts_back => self.pipeline.put_back_first(taken),
                     (Some(taken), Some(first)) => {
                         first.live = false;
-                        self.came_back(&[taken.clone()], &[taken], Way::Answered)?;
+                        self.came_back(std::slice::from_ref(&taken), std::slice::from_ref(&taken), Way::Answered)?;
                     }
                     _ => {}
                 }
