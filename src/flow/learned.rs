@@ -84,10 +84,15 @@ pub(super) fn flags(call: &Call<'_>, session: &mut Session, name: &[u8]) -> Opti
 /// The upstream has said what it knows of a command, or could not be asked.
 pub(super) fn on_told(turn: Turn<'_>, name: &[u8], frame: Option<&[u8]>) {
     turn.session.lesson = Lesson::None;
-    match frame.and_then(told_flags) {
-        Some(flags) => turn.client.core.learned.remember(name, flags),
+    match (frame.and_then(told_flags), &*turn.client.link.borrow()) {
+        (Some(flags), Link::Lane(_, node)) => {
+            let learned = &turn.client.core.learned;
+            // The question may have waited for that connection.
+            learned.renew(node.main_connections());
+            learned.remember(name, flags);
+        }
         // It may be there the next time: a module can be loaded.
-        None => turn.session.lesson = Lesson::Failed,
+        _ => turn.session.lesson = Lesson::Failed,
     }
     turn.client.wake();
 }

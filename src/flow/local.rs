@@ -29,11 +29,9 @@ pub(super) fn handle(
 ) -> Handled {
     if which == Local::Client {
         clients::note(session, arguments);
-    }
-    if which == Local::Client
-        && let Some(handled) = tracking::handle(call, session, request, arguments)
-    {
-        return handled;
+        if let Some(handled) = tracking::handle(call, session, request, arguments) {
+            return handled;
+        }
     }
     match which {
         Local::Client if let Some(handled) = clients::handle(call, session, request, arguments) => handled,

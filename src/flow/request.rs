@@ -6,7 +6,7 @@
 use super::step::{Step, To, Waiter};
 use super::{
     Client, Link, Settings, blocking, exclusive, fca, forward, gate, lane_key, learned, local, login, pubsub, stream,
-    transaction,
+    tracking, transaction,
 };
 use crate::command::{self, Command, Flags, Kind, Local};
 use crate::metrics::{Family, Outcome};
@@ -188,6 +188,9 @@ fn handle_special(
             &many
         }
     };
+    if tracking::ends(call, session) {
+        return Handled::Done;
+    }
     if let Some(command) = command {
         session.last_command = command.name;
     }

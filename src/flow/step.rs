@@ -254,7 +254,8 @@ pub(super) fn on_failure(waiter: Waiter, deadline: Instant, failure: &Failure, n
         Step::Command(merge) => introspect::on_command(turn, &merge, None),
         Step::Enter | Step::Leave | Step::Queued | Step::Exec(_) => transaction::on_failure(turn, &step, failure),
         Step::Block(nothing) => blocking::on_failure(turn, nothing, failure),
-        Step::Subscribe(_) | Step::Monitor | Step::Tracking { .. } => pubsub::on_failure(turn, failure),
+        Step::Subscribe(_) | Step::Monitor => pubsub::on_failure(turn, failure),
+        Step::Tracking { on, .. } => tracking::on_failure(turn, on, failure),
         Step::NoTouch(_) => {
             turn.client.tainted.set(true);
             turn.finish_unreachable();
