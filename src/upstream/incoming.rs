@@ -12,6 +12,10 @@ use crate::metrics::Counter;
 use crate::resp::{ReplyScanner, ReplyTail};
 use std::time::Instant;
 
+/// How much of a large reply must have come before any of it is handed over, in bytes: until then its client can still
+/// be told nil, so a length alone is not believed. Half of a lane's buffer, which so need not grow for it.
+const BEGUN_BYTES_MIN: usize = 32 * 1024;
+
 /// A reply that is handed over in pieces.
 pub(super) struct Incoming<W> {
     /// Whose it is; none when nobody wants it any more.
@@ -25,7 +29,10 @@ impl<R: Replies> Running<'_, R> {
         let (there, kind) = (self.end - self.start, self.buffer[self.start]);
         // Where somebody listens only a string is sure to be a reply.
         let may_be_push = kind == b'>' || (self.lane.has_listener() && kind != b'$');
-        self.scanner.declared().max(there) > STREAM_BYTES_MIN && !may_be_push && kind != b'-'
+        there >= BEGUN_BYTES_MIN
+            && self.scanner.declared().max(there) > STREAM_BYTES_MIN
+            && !may_be_push
+            && kind != b'-'
     }
 
     /// Begins to hand over a reply in pieces, if whoever waits for it takes it so.
