@@ -31,8 +31,6 @@ pub struct Client {
     pub(super) link: RefCell<Link>,
     /// The connection that it has for itself while it is.
     pub(super) exclusive: RefCell<Option<Rc<Lane<Waiter>>>>,
-    /// Whether that connection has, or may have, a state that it can't go back to the pool with.
-    pub(super) tainted: Cell<bool>,
     /// An FCA.FLUSH of the embedded store that is on its way.
     pub(super) flushing: RefCell<Option<Flushing>>,
     /// The large reply that it is handed in pieces.
@@ -62,7 +60,6 @@ impl Client {
             session: RefCell::new(session),
             link: RefCell::new(link),
             exclusive: RefCell::new(None),
-            tainted: Cell::new(false),
             flushing: RefCell::new(None),
             receiving: RefCell::new(None),
             held_up: Cell::new(false),
@@ -231,13 +228,13 @@ impl Client {
         self.flushing.take();
         if let Some(receiving) = self.receiving.take() {
             // The rest is thrown away, on a connection that others shared; one of its own is not worth that.
-            self.tainted.set(true);
+            exclusive::taint(self);
             receiving.resume();
         }
         let session = &mut *self.session.borrow_mut();
         super::transaction::abandon(self, session, clock::now());
         if session.blocked.is_some() || session.modes.need_connection() {
-            self.tainted.set(true);
+            exclusive::taint(self);
         }
         (session.modes, session.replies) = Default::default();
         exclusive::settle(self, session);

@@ -175,7 +175,7 @@ fn tell_watching_lane(call: &Call<'_>, session: &mut Session, protocol: Protocol
     if !is_its_own(lane) {
         return false;
     }
-    call.client.tainted.set(true);
+    lane.taint();
     let slot = session.replies.open();
     session.gate = Some(slot);
     let version: &[u8] = if protocol == Protocol::Resp3 { b"3" } else { b"2" };
@@ -247,7 +247,7 @@ fn select(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]]) -> Handle
         }
         Link::Lane(lane, _) if is_its_own(lane) => {
             // The session's own connection changes its database, and can't go back to the pool.
-            call.client.tainted.set(true);
+            lane.taint();
             let slot = session.replies.open();
             session.gate = Some(slot);
             lane.push_with(call.deadline, call.waiter(To::Slot(slot), Step::Select(database)), &[], |out| {
@@ -313,7 +313,7 @@ fn reset(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]]) -> Handled
         return Handled::WaitUntilAnswered;
     }
     if session.modes.need_connection() {
-        call.client.tainted.set(true);
+        exclusive::taint(call.client);
     }
     session.modes = Modes::default();
     session.replies.mute(false);

@@ -119,7 +119,7 @@ fn ask(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, login: Lo
         && is_its_own(lane)
     {
         // The connection that watches keys becomes the user's itself, and can't go back to the pool.
-        call.client.tainted.set(true);
+        lane.taint();
         let slot = session.replies.open();
         session.gate = Some(slot);
         lane.push(call.deadline, call.waiter(To::Slot(slot), Step::Login(Box::new(login))), request.bytes());

@@ -49,12 +49,7 @@ pub struct Upload(Target);
 
 enum Target {
     /// To this lane, as long as its reply is due.
-    Lane {
-        lane: Rc<Lane<Waiter>>,
-        slot: Slot,
-        /// Whether the lane carried state before.
-        was_tainted: bool,
-    },
+    Lane { lane: Rc<Lane<Waiter>>, slot: Slot },
     /// Nowhere: it is answered so once it is whole.
     Nowhere { answer: Answer, family: Family },
 }
@@ -107,17 +102,10 @@ pub fn begin(
     let deadline = arrived + settings.timeout;
     exclusive::mind(client, session);
     session.last_command = command.map_or("NULL", |command| command.name);
-    let link = client.link.borrow();
-    let Link::Lane(_, node) = &*link else { return nowhere(Answer::Unreachable) };
     let queueing = session.transaction.is_queueing();
-    let mut exclusive = client.exclusive.borrow_mut();
-    if !queueing && exclusive.as_ref().is_none_or(|lane| lane.is_dead()) && deadline > now {
-        *exclusive = Some(node.exclusive_lane(lane_key(session)));
-        client.tainted.set(false);
-    }
-    let lane = exclusive.as_ref().filter(|lane| lane.accepts().is_ok() && deadline > now).map(Rc::clone);
-    drop(exclusive);
-    let (Some(lane), false) = (lane, queueing && session.transaction.is_lost()) else {
+    let is_hopeless = deadline <= now || (queueing && session.transaction.is_lost());
+    let lane = if is_hopeless { None } else { exclusive::own(client, session, &client.link.borrow()) };
+    let Some(lane) = lane else {
         if queueing {
             transaction::lose(client, session);
         }
@@ -130,9 +118,7 @@ pub fn begin(
     let step = if queueing { Step::Queued } else { Step::Forward };
     let waiter = Waiter { client: Rc::clone(client), to: To::Slot(slot), step, family };
     lane.begin(deadline, waiter, begun.bytes());
-    // Half a request stands on it: whatever happens now, nobody else can use it.
-    let was_tainted = client.tainted.replace(true);
-    Begun::Upload(Upload(Target::Lane { lane, slot, was_tainted }))
+    Begun::Upload(Upload(Target::Lane { lane, slot }))
 }
 
 /// Why an FCA command with an argument of so many bytes can't be carried out, whatever else it says.
@@ -173,10 +159,7 @@ impl Upload {
     pub fn finish(mut self, client: &Rc<Client>, session: &mut Session, now: Instant) {
         self.mind_reply(session);
         let (answer, family) = match self.0 {
-            Target::Lane { lane, was_tainted, .. } => {
-                lane.finish(now + client.core.settings.borrow().timeout);
-                return client.tainted.set(was_tainted);
-            }
+            Target::Lane { lane, .. } => return lane.finish(now + client.core.settings.borrow().timeout),
             Target::Nowhere { answer, family } => (answer, family),
         };
         let say = |session: &mut Session, outcome, write: &dyn Fn(&mut Vec<u8>)| {
@@ -248,7 +231,6 @@ pub(super) fn go_apart(call: &Call<'_>, session: &mut Session) -> Option<Link> {
         return None;
     }
     let lane = node.spare_exclusive_lane(lane_key(session))?;
-    call.client.tainted.set(false);
     *exclusive = Some(Rc::clone(&lane));
     Some(Link::Lane(lane, Rc::clone(node)))
 }

@@ -49,10 +49,14 @@ pub(super) fn handle(
 }
 
 fn enter(call: &Call<'_>, session: &mut Session, which: Which, request: Arguments<'_>) -> Handled {
-    let lane = match exclusive::take(call, session) {
-        Taken::Lane(lane) => Some(lane),
-        Taken::WaitUntilAnswered => return Handled::WaitUntilAnswered,
-        Taken::Unreachable => None,
+    let lane = if session.transaction.is_lost() {
+        None
+    } else {
+        match exclusive::take(call, session) {
+            Taken::Lane(lane) => Some(lane),
+            Taken::WaitUntilAnswered => return Handled::WaitUntilAnswered,
+            Taken::Unreachable => None,
+        }
     };
     if lane.is_none() && call.settings.on_unreachable == OnUnreachable::Error {
         return forward::unreachable(call, session);
@@ -62,8 +66,8 @@ fn enter(call: &Call<'_>, session: &mut Session, which: Which, request: Argument
         _ => session.transaction.watch(),
     }
     match lane {
-        Some(lane) if !session.transaction.is_lost() => forward::send(call, session, &lane, request, Step::Enter),
-        _ => {
+        Some(lane) => forward::send(call, session, &lane, request, Step::Enter),
+        None => {
             lose(call.client, session);
             call.say(session, Outcome::Unreachable, |out| encode::simple(out, "OK"))
         }
@@ -73,7 +77,7 @@ fn enter(call: &Call<'_>, session: &mut Session, which: Which, request: Argument
 /// The transaction can't run any more. Its connection, if it lives, may still watch or queue: it must not go back.
 pub(super) fn lose(client: &Client, session: &mut Session) {
     session.transaction.lose();
-    client.tainted.set(true);
+    exclusive::taint(client);
 }
 
 fn unwatch(call: &Call<'_>, session: &mut Session, request: Arguments<'_>) -> Handled {
@@ -145,7 +149,7 @@ fn queue_local(
             let database = arguments.get(1).and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
             match database {
                 Some(database) if arguments.len() == 2 => {
-                    call.client.tainted.set(true);
+                    exclusive::taint(call.client);
                     queue_shaped(call, session, Shape::Select(database), |commands| {
                         commands.push(request.bytes().to_vec());
                     })
@@ -319,7 +323,7 @@ fn on_refused(client: &Client, session: &mut Session, frame: &[u8]) {
         session.transaction = Transaction::None;
     } else if session.transaction.is_queueing() {
         // Keys may be watched there from before.
-        client.tainted.set(true);
+        exclusive::taint(client);
         session.transaction = Transaction::None;
     }
 }

@@ -79,6 +79,8 @@ pub struct Lane<W> {
     pub(super) queue: RefCell<Queue<W>>,
     /// Whether an exclusive lane waits in the pool for its next session.
     pooled: Cell<bool>,
+    /// Whether its connection has, or may have, a state that no other session is to find.
+    tainted: Cell<bool>,
     /// Who hears what the server says unasked on an exclusive lane.
     listener: RefCell<Option<W>>,
     has_listener: Cell<bool>,
@@ -142,6 +144,7 @@ impl<W> Lane<W> {
             server_id: Cell::new(None),
             queue: RefCell::new(queue),
             pooled: Cell::new(false),
+            tainted: Cell::new(false),
             listener: RefCell::new(None),
             has_listener: Cell::new(false),
             task: RefCell::new(None),
@@ -312,6 +315,16 @@ impl<W> Lane<W> {
             // Its task sets the time at which it has been there for too long.
             self.wake();
         }
+    }
+
+    /// The connection has, or may have, a state that no other session is to find: it won't go back to the pool.
+    pub fn taint(&self) {
+        self.tainted.set(true);
+    }
+
+    /// Whether the next session would find the connection as if it were new.
+    pub(super) fn is_clean(&self) -> bool {
+        !self.tainted.get() && self.queue.borrow().upload != Upload::Open
     }
 
     pub(super) fn is_pooled(&self) -> bool {

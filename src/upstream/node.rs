@@ -272,15 +272,17 @@ impl<R: Replies> Node<R> {
         lane.end();
     }
 
-    /// Takes back an exclusive lane whose connection carries no state any more.
+    /// Takes back an exclusive lane that its session has no more use for: kept for the next one, or ended where anything
+    /// is left on it.
     pub fn release(&self, lane: Rc<Lane<R::Waiter>>) {
         let mut idle = self.idle_exclusive.borrow_mut();
         idle.retain(|lane| !lane.is_dead());
         if lane.is_dead() {
             return;
         }
-        if lane.key.login.as_ref().is_some_and(|login| login.unverified_of.is_some()) {
-            // Its session goes on with the others of its user.
+        // A session whose login is verified goes on with the others of its user.
+        let is_one_sessions = lane.key.login.as_ref().is_some_and(|login| login.unverified_of.is_some());
+        if is_one_sessions || !lane.is_clean() {
             return lane.end();
         }
         if idle.len() >= IDLE_EXCLUSIVE_MAX {
