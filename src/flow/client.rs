@@ -45,8 +45,6 @@ pub struct Client {
     blocked: Cell<bool>,
     /// The session's task has stopped reading until replies have left.
     pub stalled: Cell<bool>,
-    /// The session's protocol or database changed: its lane is to be looked up anew once the request in hand is done.
-    pub(super) relink_later: Cell<bool>,
     /// The connection failed, or exceeded a limit: nothing is written or read any more.
     pub broken: Cell<bool>,
 }
@@ -67,7 +65,6 @@ impl Client {
             task: RefCell::new(None),
             blocked: Cell::new(false),
             stalled: Cell::new(false),
-            relink_later: Cell::new(false),
             broken: Cell::new(false),
         })
     }

@@ -5,7 +5,7 @@
 //! the upstream, once for each database, whether it has it. Leaves INFO and COMMAND to `introspect.rs`, AUTH and what
 //! HELLO has of it to `login.rs`.
 
-use super::request::{Call, Handled, relink};
+use super::request::{Call, Handled};
 use super::step::{Step, To, Turn, Waiter};
 use super::{Client, Link, clients, exclusive, introspect, lane_key, login, tracking, transaction};
 use crate::command::Local;
@@ -141,7 +141,6 @@ fn hello(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, argumen
             return Handled::WaitUntilAnswered;
         }
         session.protocol = protocol;
-        call.client.relink_later.set(true);
     }
     if let Some(name) = hello.name {
         session.identity.name = name.to_vec();
@@ -238,7 +237,6 @@ fn select(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]]) -> Handle
             // Nobody could be asked in time; a database that is not there is told when it is used.
             part_from_exclusive(call.client, session);
             session.database = database;
-            call.client.relink_later.set(true);
             call.say(session, Outcome::Unreachable, |out| encode::simple(out, "OK"))
         }
         Link::Embedded(_) | Link::Disabled => {
@@ -279,7 +277,6 @@ fn select(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]]) -> Handle
 
 fn finish_select(client: &Rc<Client>, session: &mut Session, slot: crate::session::Slot, database: u32) {
     session.database = database;
-    client.relink_later.set(true);
     client.fill(session, slot, b"+OK\r\n");
 }
 
@@ -289,7 +286,6 @@ pub(super) fn on_selected(turn: Turn<'_>, database: u32, frame: &[u8]) {
         return turn.finish(frame, Outcome::Error);
     }
     turn.session.database = database;
-    relink(turn.client, turn.session);
     turn.finish(b"+OK\r\n", Outcome::Ok);
 }
 
@@ -299,7 +295,6 @@ pub(super) fn on_select_failed(turn: Turn<'_>, database: u32, failure: &Failure)
         return turn.finish_error(words);
     }
     turn.session.database = database;
-    relink(turn.client, turn.session);
     turn.finish(b"+OK\r\n", Outcome::Unreachable);
 }
 
@@ -325,7 +320,6 @@ fn reset(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]]) -> Handled
         Link::Lane(_, node) => node.database(),
         _ => 0,
     };
-    call.client.relink_later.set(true);
     call.say(session, Outcome::Ok, |out| encode::simple(out, "RESET"))
 }
 

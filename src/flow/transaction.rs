@@ -6,7 +6,7 @@
 
 use super::exclusive::{self, Taken};
 use super::forward;
-use super::request::{Call, Handled, relink};
+use super::request::{Call, Handled};
 use super::step::{Step, To, Turn, Waiter, unreachable_frame};
 use super::{Client, Link, clients, fca, gate, local};
 use crate::command::{Command, Kind, Local, Transaction as Which};
@@ -302,7 +302,7 @@ pub(super) fn on_reply(turn: Turn<'_>, step: Step, frame: &[u8]) {
             });
             match merged {
                 Some(merged) => {
-                    take_selected(turn.client, turn.session, &queued, frame);
+                    take_selected(turn.session, &queued, frame);
                     turn.finish(&merged, outcome);
                 }
                 // Nil or an error: not executed, whatever was queued.
@@ -329,7 +329,7 @@ fn on_refused(client: &Client, session: &mut Session, frame: &[u8]) {
 }
 
 /// A transaction that was executed may have selected another database.
-fn take_selected(client: &Client, session: &mut Session, queued: &Queued, frame: &[u8]) {
+fn take_selected(session: &mut Session, queued: &Queued, frame: &[u8]) {
     let replies = elements(frame).unwrap_or_default();
     let mut at = 0;
     for shape in queued.shapes() {
@@ -340,7 +340,6 @@ fn take_selected(client: &Client, session: &mut Session, queued: &Queued, frame:
         }
         at += shape.width();
     }
-    relink(client, session);
 }
 
 /// The upstream did not answer a command of a transaction.
