@@ -2,7 +2,7 @@
 //!
 //! Guarantees: what is sent in one turn of the worker leaves in one write at its end; a request is accepted only when
 //! its lane can be expected to carry it, else the caller is told at once. Belongs to one worker and is never borrowed
-//! across a call to a stranger. Leaves reading, writing and connecting to `task.rs`.
+//! across a call to a stranger, but for what `with_listener` is given, which may touch no lane. Leaves reading, writing and connecting to `task.rs`.
 
 use super::pipeline::Pipeline;
 use crate::config::Credentials;
@@ -276,7 +276,8 @@ impl<W> Lane<W> {
         self.has_listener.get()
     }
 
-    /// What `read` makes of the listener and of the waiter of the oldest request, as far as they are there.
+    /// What `read`, which may touch no lane, makes of the listener and of the waiter of the oldest request, as far as they
+    /// are there.
     pub fn with_listener<T>(&self, read: impl FnOnce(&W, Option<&mut W>) -> T) -> Option<T> {
         let listener = self.listener.borrow();
         let queue = &mut *self.queue.borrow_mut();

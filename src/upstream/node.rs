@@ -1,9 +1,9 @@
 //! One upstream server, as one worker sees it.
 //!
-//! Guarantees: one shared lane for each protocol and database in use; exclusive lanes come from a pool of warm ones
-//! and go back to it; the number of connections of the whole process is bounded; one breaker for all of them, one
-//! prober while it is open. [`NodeStatus`] is the little that workers share: counts, and who says in the log that the
-//! upstream went or came back.
+//! Guarantees: one shared lane for each protocol, database and login in use; exclusive lanes come from a pool of warm
+//! ones and go back to it clean or not at all; the number of connections of the whole process is bounded; one breaker
+//! for all of them, one prober while it is open. [`NodeStatus`] is the little that workers share: counts, and who says
+//! in the log that the upstream went or came back.
 
 use super::breaker::{Backoff, Breaker};
 use super::connect::{Address, ConnectError, ServerFacts, Stream, connect};
@@ -50,7 +50,8 @@ pub struct NodeOptions {
 /// while ends by itself. Enough for every connection that `upstream.connections_max` allows by default.
 const IDLE_EXCLUSIVE_MAX: usize = 512;
 
-/// How many shared lanes a worker keeps at most: two protocols times the databases that clients select.
+/// From how many shared lanes on a worker ends one that nobody uses for each that it makes: two protocols times the
+/// databases that clients select, and some users.
 const SHARED_MAX: usize = 64;
 
 /// Who holds a lane that no session uses: the node's list, its task, and the task that watches over that one.
@@ -232,14 +233,11 @@ impl<R: Replies> Node<R> {
         (is_warm || (self.is_up() && self.may_connect())).then(|| self.exclusive_lane(key))
     }
 
-    /// Takes a shared lane out of use, because one client holds up the others on it; false where there may be no
-    /// connection in its place.
-    pub(super) fn retire(self: &Rc<Self>, lane: &Rc<Lane<R::Waiter>>) -> bool {
-        if lane.is_retired() {
-            return true;
-        }
-        if !self.may_connect() {
-            return false;
+    /// Takes a shared lane out of use, because one client holds up the others on it, unless there may be no connection in
+    /// its place.
+    pub(super) fn retire(self: &Rc<Self>, lane: &Rc<Lane<R::Waiter>>) {
+        if lane.is_retired() || !self.may_connect() {
+            return;
         }
         lane.retire();
         self.recorder.add(Counter::UpstreamRetiredLanes, 1);
@@ -247,7 +245,6 @@ impl<R: Replies> Node<R> {
         if lane.key == self.main_key() {
             self.shared_lane(lane.key.clone());
         }
-        true
     }
 
     /// Whether one more connection is likely to be had.
