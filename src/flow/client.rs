@@ -115,9 +115,7 @@ impl Client {
     /// Puts a reply into its place, to be written at the end of the turn.
     #[inline]
     pub(super) fn fill(self: &Rc<Self>, session: &mut Session, slot: Slot, frame: &[u8]) {
-        if !session.replies.has_buffer() {
-            session.replies.lend_buffer(self.core.take_buffer());
-        }
+        self.lend_buffer(session);
         session.fill(slot, frame);
         self.mark_dirty();
     }
@@ -127,9 +125,7 @@ impl Client {
         if piece.is_empty() {
             return;
         }
-        if !session.replies.has_buffer() {
-            session.replies.lend_buffer(self.core.take_buffer());
-        }
+        self.lend_buffer(session);
         session.replies.append_to_first(piece);
         self.mark_dirty();
     }
@@ -142,9 +138,7 @@ impl Client {
     /// Answers a request at once.
     #[inline]
     pub(super) fn say(self: &Rc<Self>, session: &mut Session, write: impl FnOnce(&mut Vec<u8>)) {
-        if !session.replies.has_buffer() {
-            session.replies.lend_buffer(self.core.take_buffer());
-        }
+        self.lend_buffer(session);
         session.replies.say(write);
         self.mark_dirty();
     }
@@ -155,9 +149,7 @@ impl Client {
         if session.modes.has(Mode::ReplyOff) && session.protocol == Protocol::Resp2 {
             return;
         }
-        if !session.replies.has_buffer() {
-            session.replies.lend_buffer(self.core.take_buffer());
-        }
+        self.lend_buffer(session);
         session.replies.push(frame);
         self.mark_dirty();
     }
@@ -165,6 +157,14 @@ impl Client {
     /// Answers a request that is none with an error.
     pub fn say_error(self: &Rc<Self>, session: &mut Session, error: &ReplyError) {
         self.say(session, |out| error.append_to(out));
+    }
+
+    /// The session is about to be given something to write.
+    #[inline]
+    fn lend_buffer(&self, session: &mut Session) {
+        if !session.replies.has_buffer() {
+            session.replies.lend_buffer(self.core.take_buffer());
+        }
     }
 
     #[inline]
@@ -230,7 +230,7 @@ impl Client {
         }
         let session = &mut *self.session.borrow_mut();
         super::transaction::abandon(self, session, clock::now());
-        if session.blocked.is_some() || session.modes.need_connection() {
+        if session.blocks || session.modes.need_connection() {
             exclusive::taint(self);
         }
         (session.modes, session.replies) = Default::default();

@@ -85,16 +85,14 @@ pub(super) fn start(
     Ok(match call.link {
         _ if !namespace.enabled => call.say(session, Outcome::Ok, |out| encode::integer(out, 0)),
         Link::Embedded(store) => {
-            let slot = session.replies.open();
-            session.gate = Some(slot);
+            let slot = session.open_gated();
             let waiter = call.waiter(To::Slot(slot), Step::Flush(Box::new(flush)));
             *call.client.flushing.borrow_mut() = Some(Flushing { store: store.clone(), waiter });
             call.client.wake();
             Handled::Done
         }
         Link::Lane(lane, _) if lane.accepts().is_ok() => {
-            let slot = session.replies.open();
-            session.gate = Some(slot);
+            let slot = session.open_gated();
             let mut command = Vec::new();
             encode::command(&mut command, &flush.scan());
             lane.push(call.deadline, call.waiter(To::Slot(slot), Step::Flush(Box::new(flush))), &command);

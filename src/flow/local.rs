@@ -13,7 +13,6 @@ use crate::metrics::Outcome;
 use crate::resp::{Arguments, Protocol, ReplyError, encode};
 use crate::session::{Ending, Identity, Mode, Modes, Session};
 use crate::upstream::{Failure, Lane, LaneKey, Tenure};
-use std::rc::Rc;
 use std::time::Instant;
 
 /// What a server says of its version when the upstream has not told it.
@@ -175,8 +174,7 @@ fn tell_watching_lane(call: &Call<'_>, session: &mut Session, protocol: Protocol
         return false;
     }
     lane.taint();
-    let slot = session.replies.open();
-    session.gate = Some(slot);
+    let slot = session.open_gated();
     let version: &[u8] = if protocol == Protocol::Resp3 { b"3" } else { b"2" };
     lane.push_with(call.deadline, call.waiter(To::Slot(slot), Step::Hello), &[], |out| {
         encode::command(out, &[b"HELLO", version]);
@@ -246,38 +244,32 @@ fn select(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]]) -> Handle
         Link::Lane(lane, _) if is_its_own(lane) => {
             // The session's own connection changes its database, and can't go back to the pool.
             lane.taint();
-            let slot = session.replies.open();
-            session.gate = Some(slot);
-            lane.push_with(call.deadline, call.waiter(To::Slot(slot), Step::Select(database)), &[], |out| {
-                encode::command(out, &[b"SELECT", database.to_string().as_bytes()]);
-            });
-            Handled::Done
+            ask_for_database(call, session, lane, database)
         }
         Link::Lane(..) if database != session.database && session.replies.in_flight() > 0 => Handled::WaitUntilAnswered,
         Link::Lane(_, node) => {
             let lane = node.shared_lane(LaneKey { database, ..lane_key(session) });
-            let slot = session.replies.open();
-            let waiter = call.waiter(To::Slot(slot), Step::Select(database));
             // A user may lack the permission even for a database that it is in.
             let anybody_may = session.login.is_none() && !login::is_wanted(session, node);
             if (lane.is_ready() && anybody_may) || lane.accepts().is_err() {
                 // Known to be accepted, or nobody there to ask.
-                finish_select(call.client, session, slot, database);
+                session.database = database;
+                call.say(session, Outcome::Ok, |out| encode::simple(out, "OK"))
             } else {
-                session.gate = Some(slot);
                 // It is in that database already: this asks without changing anything.
-                lane.push_with(call.deadline, waiter, &[], |out| {
-                    encode::command(out, &[b"SELECT", database.to_string().as_bytes()]);
-                });
+                ask_for_database(call, session, &lane, database)
             }
-            Handled::Done
         }
     }
 }
 
-fn finish_select(client: &Rc<Client>, session: &mut Session, slot: crate::session::Slot, database: u32) {
-    session.database = database;
-    client.fill(session, slot, b"+OK\r\n");
+/// Selects a database on a lane; what comes behind waits for the answer.
+fn ask_for_database(call: &Call<'_>, session: &mut Session, lane: &Lane<Waiter>, database: u32) -> Handled {
+    let slot = session.open_gated();
+    lane.push_with(call.deadline, call.waiter(To::Slot(slot), Step::Select(database)), &[], |out| {
+        encode::command(out, &[b"SELECT", database.to_string().as_bytes()]);
+    });
+    Handled::Done
 }
 
 /// The lane of another database is there.

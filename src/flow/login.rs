@@ -120,8 +120,7 @@ fn ask(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, login: Lo
     {
         // The connection that watches keys becomes the user's itself, and can't go back to the pool.
         lane.taint();
-        let slot = session.replies.open();
-        session.gate = Some(slot);
+        let slot = session.open_gated();
         lane.push(call.deadline, call.waiter(To::Slot(slot), Step::Login(Box::new(login))), request.bytes());
         return Handled::Done;
     }
@@ -144,8 +143,7 @@ fn ask(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, login: Lo
         }
         let lane = node.shared_lane(key);
         if lane.accepts().is_ok() {
-            let slot = session.replies.open();
-            session.gate = Some(slot);
+            let slot = session.open_gated();
             lane.push(call.deadline, call.waiter(To::Slot(slot), Step::Login(Box::new(login))), &command);
             return Handled::Done;
         }

@@ -90,8 +90,7 @@ fn tracking(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, rest
     if on && let Some(redirect) = target(&request) {
         return clients::ask(call, session, Question::Redirect(redirect));
     }
-    let slot = session.replies.open();
-    session.gate = Some(slot);
+    let slot = session.open_gated();
     lane.push(call.deadline, call.waiter(To::Slot(slot), Step::Tracking { on, redirect: None }), request.bytes());
     Handled::Done
 }
@@ -195,8 +194,7 @@ fn no_touch(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, rest
         Taken::WaitUntilAnswered => Handled::WaitUntilAnswered,
         Taken::Unreachable => forward::unreachable(call, session),
         Taken::Lane(lane) => {
-            let slot = session.replies.open();
-            session.gate = Some(slot);
+            let slot = session.open_gated();
             lane.push(call.deadline, call.waiter(To::Slot(slot), Step::NoTouch(on)), request.bytes());
             Handled::Done
         }

@@ -233,8 +233,7 @@ fn exec(call: &Call<'_>, session: &mut Session, request: Arguments<'_>) -> Handl
         Some(lane) => {
             // What it makes of the connection is to be known before the next request.
             let gates = !queued.is_plain() && queued.shapes().any(|shape| matches!(shape, Shape::Connection(_)));
-            let slot = session.replies.open();
-            session.gate = gates.then_some(slot);
+            let slot = if gates { session.open_gated() } else { session.replies.open() };
             let waiter = call.waiter(To::Slot(slot), Step::Exec(Box::new(queued)));
             lane.push(call.deadline, waiter, request.bytes());
             Handled::Done

@@ -206,8 +206,8 @@ impl Task<'_> {
                 let unanswered = self.client.session.borrow().replies.in_flight() > 0;
                 if !takes_requests || (matches!(waits, Some((Wait::Answers, _))) && unanswered) {
                     self.client.stalled.set(true);
-                    let blocked = self.client.session.borrow().blocked.is_some();
-                    return if blocked { self.poll_hang_up(cx, now) } else { Poll::Pending };
+                    let blocks = self.client.session.borrow().blocks;
+                    return if blocks { self.poll_hang_up(cx, now) } else { Poll::Pending };
                 }
                 if waits.is_some() {
                     self.carry_out_kept(now);
