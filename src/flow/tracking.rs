@@ -174,7 +174,8 @@ fn caching(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, rest:
         return forward::forward(call, session, request);
     }
     match rest {
-        [word] if word.eq_ignore_ascii_case(b"YES") || word.eq_ignore_ascii_case(b"NO") => {
+        // Redis looks at the mode first, then at the word.
+        [_] => {
             if session.modes.has(Mode::Untracked) {
                 return call.say(session, Outcome::Unreachable, |out| encode::simple(out, "OK"));
             }
@@ -182,7 +183,6 @@ fn caching(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, rest:
                         mode enabled";
             call.reject(session, &ReplyError::new(text))
         }
-        [_] => call.reject(session, &ReplyError::syntax()),
         _ => call.reject(session, &ReplyError::wrong_arity("client|caching")),
     }
 }

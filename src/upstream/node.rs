@@ -36,6 +36,8 @@ pub struct NodeOptions {
     pub dead_after: Duration,
     /// Time for connecting and shaking hands.
     pub connect_timeout: Duration,
+    /// A connection beside the main one that no session has for so long is closed.
+    pub idle_timeout: Duration,
     /// Waits between probes of an upstream that is gone.
     pub backoff: Backoff,
     /// Unsent bytes of one lane; past it requests are refused.

@@ -210,6 +210,7 @@ fn link(shared: &Shared, core: &Rc<Core>, recorder: Arc<Recorder>) -> Link {
         timeout: upstream.timeout,
         dead_after: upstream.dead_after,
         connect_timeout: upstream.connect_timeout,
+        idle_timeout: upstream.idle_timeout,
         backoff: Backoff { min: upstream.backoff_min, max: upstream.backoff_max },
         queue_bytes_max: upstream.queue_bytes_max,
         reply_bytes_max: upstream.reply_bytes_max,

@@ -46,6 +46,7 @@ pub(super) fn options(address: Address) -> NodeOptions {
         timeout: PATIENT,
         dead_after: PATIENT,
         connect_timeout: PATIENT,
+        idle_timeout: PATIENT,
         backoff: Backoff { min: Duration::from_millis(10), max: Duration::from_millis(50) },
         queue_bytes_max: 1024 * 1024,
         reply_bytes_max: 64 * 1024 * 1024,
