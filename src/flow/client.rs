@@ -35,8 +35,6 @@ pub struct Client {
     pub(super) flushing: RefCell<Option<Flushing>>,
     /// The large reply that it is handed in pieces.
     pub(super) receiving: RefCell<Option<Receiving>>,
-    /// Whether it goes on writing what is not read, and so may take no reply before it is done.
-    pub(super) insists: Cell<bool>,
     /// Whether it was handed one since this was taken: what waited behind that was held up by the client itself.
     pub held_up: Cell<bool>,
     /// Whether it stands in the list of those to be flushed at the end of the turn.
@@ -62,7 +60,6 @@ impl Client {
             exclusive: RefCell::new(None),
             flushing: RefCell::new(None),
             receiving: RefCell::new(None),
-            insists: Cell::new(false),
             held_up: Cell::new(false),
             dirty: Cell::new(false),
             task: RefCell::new(None),
@@ -133,11 +130,13 @@ impl Client {
         self.mark_dirty();
     }
 
-    /// Says whether a client that is not read at present goes on writing all the same.
+    /// Says whether a client that takes a large reply, and is not read meanwhile, goes on writing all the same.
     pub fn set_insists(&self, insists: bool) {
-        self.insists.set(insists);
-        if insists && let Some(receiving) = &*self.receiving.borrow() {
-            receiving.resume();
+        if let Some(receiving) = &*self.receiving.borrow() {
+            receiving.insists.set(insists);
+            if insists {
+                receiving.resume();
+            }
         }
     }
 

@@ -2,10 +2,10 @@
 //!
 //! Guarantees: of a request that is only forwarded, or of its reply, no more is held than [`STREAM_BUFFER_BYTES`] each
 //! way, however large it is and however slow the other end (but for a client that writes and does not read: of its
-//! replies as much is held as `limits.output_bytes_pause` says, since it may be about to read); it has a budget for each step, not for the whole; nobody
-//! else waits behind it. A request whose upstream goes away is still read to its end, and answered nil in its place; a
-//! reply that can't be finished ends its client's connection. Leaves the bytes' boundaries to `resp`, reading to the
-//! session's task and the lane's.
+//! replies as much is held as `limits.output_bytes_pause` says, since it may be about to read); it has a budget for
+//! each step, not for the whole; nobody else waits behind it. A request whose upstream goes away is still read to its
+//! end, and answered nil in its place; a reply that can't be finished ends its client's connection. Leaves the bytes'
+//! boundaries to `resp`, reading to the session's task and the lane's.
 //!
 //! ```text
 //!   request   session's task ──begin / append / finish──▶ exclusive lane        full lane: the client is not read
@@ -219,6 +219,8 @@ pub(super) struct Receiving {
     lane: Rc<Lane<Waiter>>,
     /// Bytes that may still pass over a lane that others share.
     allowance: Cell<usize>,
+    /// Whether the client goes on writing what is not read, and so may take no reply before it is done.
+    pub(super) insists: Cell<bool>,
 }
 
 /// Where a read goes of a session that has lately received large replies: to a connection of its own, if one is to be
@@ -251,7 +253,8 @@ pub(super) fn takes_parts(lane: &Rc<Lane<Waiter>>, waiter: &Waiter, declared: us
     match waiter.to {
         To::Slot(slot) if as_it_is && client.session.borrow().replies.is_first(slot) => {
             let allowance = if declared > SHARED_REPLY_BYTES_MAX { 0 } else { SHARED_REPLY_BYTES_MAX };
-            *client.receiving.borrow_mut() = Some(Receiving { lane: Rc::clone(lane), allowance: Cell::new(allowance) });
+            *client.receiving.borrow_mut() =
+                Some(Receiving { lane: Rc::clone(lane), allowance: Cell::new(allowance), insists: Cell::new(false) });
             Some(room(client, &mut client.session.borrow_mut(), 0))
         }
         _ => None,
@@ -271,15 +274,14 @@ pub(super) fn part(waiter: &Waiter, piece: &[u8]) -> Room {
 
 /// What there is room for after so many more bytes.
 fn room(client: &Client, session: &mut Session, more: usize) -> Room {
-    let is_long = client.receiving.borrow().as_ref().is_some_and(|receiving| {
+    let (mut is_long, mut bytes_max) = (false, STREAM_BUFFER_BYTES);
+    if let Some(receiving) = &*client.receiving.borrow() {
         receiving.allowance.set(receiving.allowance.get().saturating_sub(more));
-        receiving.allowance.get() == 0
-    });
-    let bytes_max = if client.insists.get() {
-        client.core.settings.borrow().limits.output_bytes_pause
-    } else {
-        STREAM_BUFFER_BYTES
-    };
+        is_long = receiving.allowance.get() == 0;
+        if receiving.insists.get() {
+            bytes_max = client.core.settings.borrow().limits.output_bytes_pause;
+        }
+    }
     let room = if session.replies.bytes() >= bytes_max {
         Room::Full
     } else if is_long {
