@@ -189,8 +189,7 @@ pub(super) fn ask(call: &Call<'_>, session: &mut Session, question: Question) ->
         _ if is_judged => return call.reject(session, &ReplyError::new(UNJUDGED)),
         _ => None,
     };
-    let slot = session.replies.open();
-    session.gate = Some(slot);
+    let slot = session.open_gated();
     let inquiry = Inquiry {
         client: Rc::clone(call.client),
         slot,
@@ -259,7 +258,7 @@ pub fn answer<'a>(question: &Question, clients: impl Iterator<Item = &'a Rc<Clie
                 }
             }
             Question::Unblock { id, .. } => {
-                if session.id == *id && session.is_blocking() {
+                if session.id == *id && session.blocks {
                     findings.blocked_in = client.exclusive.borrow().as_ref().and_then(|lane| lane.server_id());
                 }
             }

@@ -81,8 +81,12 @@ async fn run<R: Replies>(node: Rc<Node<R>>, lane: Rc<Lane<R::Waiter>>) {
                 continue;
             }
             Work::End => {
-                drop(lane.listen(None));
-                return fail_all(&node, &lane, &Failure::Unsent);
+                fail_all(&node, &lane, &Failure::Unsent);
+                // However the lane came to its end: nothing else tells whoever listens here.
+                if let Some(listener) = lane.listen(None) {
+                    node.replies.lost(listener);
+                }
+                return;
             }
         }
         eager = lane.key == node.main_key();
@@ -127,9 +131,6 @@ async fn run<R: Replies>(node: Rc<Node<R>>, lane: Rc<Lane<R::Waiter>>) {
         }
         if lane.tenure == Tenure::Exclusive || lane.is_retired() {
             lane.end();
-            if let Some(listener) = lane.listen(None) {
-                node.replies.lost(listener);
-            }
         }
     }
 }

@@ -195,7 +195,7 @@ async fn run(shared: Shared, mut inbox: mpsc::Receiver<Message>, crew: Inboxes, 
 fn link(shared: &Shared, core: &Rc<Core>, recorder: Arc<Recorder>) -> Link {
     let upstream = &shared.config.upstream;
     if let Some(store) = &shared.store {
-        return Link::Embedded(Arc::clone(store));
+        return Link::Embedded(store.clone());
     }
     let (Some(status), Some(address)) = (&shared.upstream, &shared.address) else {
         return Link::Disabled;

@@ -159,6 +159,8 @@ pub(super) struct Heard {
     pub(super) unturned: Cell<usize>,
     /// A request whose reply makes [`Replies::reply`] panic.
     pub(super) panic_at: Cell<Option<usize>>,
+    /// The listener that was told last of the end of its lane.
+    pub(super) lost: Cell<Option<usize>>,
     /// A request that came back a second time.
     twice: Cell<Option<usize>>,
     /// Whether large replies are taken in pieces.
@@ -229,7 +231,9 @@ impl Replies for Heard {
         frame[0] == b'>'
     }
 
-    fn lost(&self, _listener: usize) {}
+    fn lost(&self, listener: usize) {
+        self.lost.set(Some(listener));
+    }
 
     fn turn_ended(&self, _now: Instant) {
         self.unturned.set(0);
