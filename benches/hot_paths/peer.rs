@@ -159,6 +159,8 @@ fn be_upstream(listener: &TcpListener, reply: &[u8], is_up: &mpsc::Sender<()>) {
                 b"DEL" | b"UNLINK" => out.extend_from_slice(b":0\r\n"),
                 // As a server older than Redis 6 does.
                 b"HELLO" => out.extend_from_slice(b"-ERR unknown command 'HELLO'\r\n"),
+                // A lane asks for its number.
+                b"CLIENT" => out.extend_from_slice(b":1\r\n"),
                 b"PING" => {
                     out.extend_from_slice(b"+PONG\r\n");
                     is_up.send(()).unwrap();

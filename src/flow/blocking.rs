@@ -60,8 +60,8 @@ pub(super) fn handle(
         lane.push(call.deadline, call.waiter(To::Nowhere, Step::Swallow), PING);
     }
     let wait = command::blocking_timeout(command, arguments).unwrap_or(FOR_EVER);
-    let slot = session.replies.open();
-    (session.gate, session.blocked) = (Some(slot), Some(slot));
+    let slot = session.open_gated();
+    session.blocks = true;
     lane.push(call.deadline + wait, call.waiter(To::Slot(slot), Step::Block(nothing)), request.bytes());
     Handled::Done
 }

@@ -31,8 +31,6 @@ pub struct Client {
     pub(super) link: RefCell<Link>,
     /// The connection that it has for itself while it is.
     pub(super) exclusive: RefCell<Option<Rc<Lane<Waiter>>>>,
-    /// Whether that connection has, or may have, a state that it can't go back to the pool with.
-    pub(super) tainted: Cell<bool>,
     /// An FCA.FLUSH of the embedded store that is on its way.
     pub(super) flushing: RefCell<Option<Flushing>>,
     /// The large reply that it is handed in pieces.
@@ -47,8 +45,6 @@ pub struct Client {
     blocked: Cell<bool>,
     /// The session's task has stopped reading until replies have left.
     pub stalled: Cell<bool>,
-    /// The session's protocol or database changed: its lane is to be looked up anew once the request in hand is done.
-    pub(super) relink_later: Cell<bool>,
     /// The connection failed, or exceeded a limit: nothing is written or read any more.
     pub broken: Cell<bool>,
 }
@@ -62,7 +58,6 @@ impl Client {
             session: RefCell::new(session),
             link: RefCell::new(link),
             exclusive: RefCell::new(None),
-            tainted: Cell::new(false),
             flushing: RefCell::new(None),
             receiving: RefCell::new(None),
             held_up: Cell::new(false),
@@ -70,7 +65,6 @@ impl Client {
             task: RefCell::new(None),
             blocked: Cell::new(false),
             stalled: Cell::new(false),
-            relink_later: Cell::new(false),
             broken: Cell::new(false),
         })
     }
@@ -121,9 +115,7 @@ impl Client {
     /// Puts a reply into its place, to be written at the end of the turn.
     #[inline]
     pub(super) fn fill(self: &Rc<Self>, session: &mut Session, slot: Slot, frame: &[u8]) {
-        if !session.replies.has_buffer() {
-            session.replies.lend_buffer(self.core.take_buffer());
-        }
+        self.lend_buffer(session);
         session.fill(slot, frame);
         self.mark_dirty();
     }
@@ -133,24 +125,30 @@ impl Client {
         if piece.is_empty() {
             return;
         }
-        if !session.replies.has_buffer() {
-            session.replies.lend_buffer(self.core.take_buffer());
-        }
+        self.lend_buffer(session);
         session.replies.append_to_first(piece);
         self.mark_dirty();
     }
 
+    /// Says whether a client that takes a large reply, and is not read meanwhile, goes on writing all the same.
+    pub fn set_insists(&self, insists: bool) {
+        if let Some(receiving) = &*self.receiving.borrow() {
+            receiving.insists.set(insists);
+            if insists {
+                receiving.resume();
+            }
+        }
+    }
+
     /// Whether a large reply is on its way to it.
-    pub(super) fn is_receiving(&self) -> bool {
+    pub fn is_receiving(&self) -> bool {
         self.receiving.borrow().is_some()
     }
 
     /// Answers a request at once.
     #[inline]
     pub(super) fn say(self: &Rc<Self>, session: &mut Session, write: impl FnOnce(&mut Vec<u8>)) {
-        if !session.replies.has_buffer() {
-            session.replies.lend_buffer(self.core.take_buffer());
-        }
+        self.lend_buffer(session);
         session.replies.say(write);
         self.mark_dirty();
     }
@@ -162,9 +160,7 @@ impl Client {
         if session.modes.has(Mode::ReplyOff) && frame[0] == b'+' {
             return;
         }
-        if !session.replies.has_buffer() {
-            session.replies.lend_buffer(self.core.take_buffer());
-        }
+        self.lend_buffer(session);
         session.replies.push(frame);
         self.mark_dirty();
     }
@@ -172,6 +168,14 @@ impl Client {
     /// Answers a request that is none with an error.
     pub fn say_error(self: &Rc<Self>, session: &mut Session, error: &ReplyError) {
         self.say(session, |out| error.append_to(out));
+    }
+
+    /// The session is about to be given something to write.
+    #[inline]
+    fn lend_buffer(&self, session: &mut Session) {
+        if !session.replies.has_buffer() {
+            session.replies.lend_buffer(self.core.take_buffer());
+        }
     }
 
     #[inline]
@@ -232,14 +236,14 @@ impl Client {
         self.flushing.take();
         if let Some(receiving) = self.receiving.take() {
             // The rest is thrown away, on a connection that others shared; one of its own is not worth that.
-            self.tainted.set(true);
+            exclusive::taint(self);
             receiving.resume();
         }
         let session = &mut *self.session.borrow_mut();
         super::transaction::abandon(self, session, clock::now());
         // A command is on its way that waits there, or begins a mode.
-        if session.gate.is_some() || session.modes.need_connection() {
-            self.tainted.set(true);
+        if session.is_gated() || session.modes.need_connection() {
+            exclusive::taint(self);
         }
         (session.modes, session.replies) = Default::default();
         exclusive::settle(self, session);

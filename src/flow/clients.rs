@@ -3,19 +3,21 @@
 //! A question is put to every worker of the process ([`Crew`]); each looks through its own clients ([`answer`]), and
 //! what they found becomes one reply ([`Inquiry`]). Guarantees: no further request of the asker is carried out before
 //! its answer, and it waits no longer than a request's budget; what is told and what is closed are the proxy's clients,
-//! never the connections towards the upstream; a user whom the upstream would not let do this may not do it here. Errors and replies are Redis's (`networking.c` of Redis 7.0). Leaves
-//! crossing the threads to the worker, which clients are meant to `select.rs`, what is told of one to `line.rs`.
+//! never the connections towards the upstream; a user whom the upstream would not let do this may not do it here. Errors
+//! and replies are Redis's (`networking.c` of Redis 7.0). Leaves crossing the threads to the worker, which clients are
+//! meant to `select.rs`, what is told of one to `line.rs`.
 
 mod help;
 mod line;
 mod select;
 
 pub use select::Question;
+pub(super) use select::Redirect;
 
 use self::select::{Filter, KillForm, Seen, Selection};
 use super::request::{Call, Handled};
 use super::step::{Step, To, Turn};
-use super::{Client, Link, Waiter, forward, login, transaction};
+use super::{Client, Link, Waiter, forward, login, tracking, transaction};
 use crate::clock;
 use crate::metrics::{Family, Outcome};
 use crate::resp::{Arguments, Protocol, ReplyError, encode};
@@ -43,6 +45,17 @@ pub struct Findings {
     killed: u64,
     /// The number that the server gave the connection in which the client in question waits.
     blocked_in: Option<u64>,
+    /// Where invalidations are to go.
+    redirect: Option<Target>,
+}
+
+/// The connection of a client that invalidations are to go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    /// It is being made.
+    Awaited,
+    /// The server's number of it.
+    Is(u64),
 }
 
 /// A question, and the place where its answer goes.
@@ -169,15 +182,14 @@ fn question(who: Who, asker: u64, rest: &[&[u8]]) -> Result<Question, ReplyError
 }
 
 /// Asks all workers; nothing that the session sends overtakes the answer.
-fn ask(call: &Call<'_>, session: &mut Session, question: Question) -> Handled {
+pub(super) fn ask(call: &Call<'_>, session: &mut Session, question: Question) -> Handled {
     let is_judged = is_judged(call, session);
     let lane = match call.link {
         Link::Lane(lane, _) if is_judged && lane.accepts().is_ok() => Some(lane),
         _ if is_judged => return call.reject(session, &ReplyError::new(UNJUDGED)),
         _ => None,
     };
-    let slot = session.replies.open();
-    session.gate = Some(slot);
+    let slot = session.open_gated();
     let inquiry = Inquiry {
         client: Rc::clone(call.client),
         slot,
@@ -246,8 +258,13 @@ pub fn answer<'a>(question: &Question, clients: impl Iterator<Item = &'a Rc<Clie
                 }
             }
             Question::Unblock { id, .. } => {
-                if session.id == *id && session.is_blocking() {
+                if session.id == *id && session.blocks {
                     findings.blocked_in = client.exclusive.borrow().as_ref().and_then(|lane| lane.server_id());
+                }
+            }
+            Question::Redirect(redirect) => {
+                if session.id == redirect.id {
+                    findings.redirect = Some(tracking::become_target(client, session));
                 }
             }
         }
@@ -292,6 +309,12 @@ impl Inquiry {
         self.findings.lines.extend(findings.lines);
         self.findings.killed += findings.killed;
         self.findings.blocked_in = self.findings.blocked_in.or(findings.blocked_in);
+        self.findings.redirect = findings.redirect.or(self.findings.redirect);
+    }
+
+    /// Whether it is to be asked again in a moment, since who was asked could not say yet.
+    pub fn is_unsettled(&self) -> bool {
+        self.findings.redirect == Some(Target::Awaited)
     }
 
     /// Answers the client. `heard_all` unless a worker did not answer in time.
@@ -306,8 +329,10 @@ impl Inquiry {
     fn reply(self, session: &mut Session, heard_all: bool) {
         let Self { client, slot, family, question, deadline, mut findings } = self;
         let protocol = session.protocol;
+        let turn = Turn { client: &client, session, to: To::Slot(slot), family, deadline, now: clock::now() };
         let mut frame = Vec::new();
         let outcome = match &*question {
+            Question::Redirect(redirect) => return tracking::on_target(turn, redirect, findings.redirect),
             // Half a list, or a count of some, would be taken for the whole.
             Question::List(_) | Question::Kill { .. } if !heard_all => {
                 encode::error(&mut frame, "ERR not all of fca-proxy's workers answered in time (upstream.timeout)");
@@ -348,7 +373,6 @@ impl Inquiry {
                 Outcome::Ok
             }
         };
-        let turn = Turn { client: &client, session, to: To::Slot(slot), family, deadline, now: clock::now() };
         turn.finish(&frame, outcome);
     }
 }

@@ -9,9 +9,9 @@
 use super::exclusive::{self, Taken};
 use super::request::{Call, Handled};
 use super::step::{Step, To, Turn, Waiter};
-use super::{Link, forward};
+use super::{Client, Link, forward};
 use crate::command::Command;
-use crate::metrics::Outcome;
+use crate::metrics::{Family, Outcome};
 use crate::resp::{Arguments, Protocol, ReplyError, encode};
 use crate::session::{Ending, Mode, Session, Subscription};
 use crate::upstream::{Failure, Lane};
@@ -79,9 +79,8 @@ pub(super) fn enter(call: &Call<'_>, session: &mut Session, request: Arguments<'
         Taken::WaitUntilAnswered => Handled::WaitUntilAnswered,
         Taken::Unreachable => call.say(session, Outcome::Unreachable, |out| encode::error(out, UNREACHABLE)),
         Taken::Lane(lane) => {
-            listen(call, &lane);
-            let slot = session.replies.open();
-            session.gate = Some(slot);
+            listen(call.client, &lane);
+            let slot = session.open_gated();
             lane.push(call.deadline, call.waiter(To::Slot(slot), step), request.bytes());
             Handled::Done
         }
@@ -89,8 +88,9 @@ pub(super) fn enter(call: &Call<'_>, session: &mut Session, request: Arguments<'
 }
 
 /// From now on the session hears what the server says unasked on this connection.
-pub(super) fn listen(call: &Call<'_>, lane: &Lane<Waiter>) {
-    drop(lane.listen(Some(call.waiter(To::Nowhere, Step::Swallow))));
+pub(super) fn listen(client: &Rc<Client>, lane: &Lane<Waiter>) {
+    let (client, family) = (Rc::clone(client), Family::PubSub);
+    drop(lane.listen(Some(Waiter { client, to: To::Nowhere, step: Step::Swallow, family })));
 }
 
 /// Leaving what one never entered is confirmed as Redis does (`pubsub.c`): once for each name, or once with none.

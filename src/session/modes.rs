@@ -21,6 +21,8 @@ pub enum Mode {
     ReplyOff = 1 << 5,
     /// Its next request is answered nothing (CLIENT REPLY SKIP).
     ReplySkip = 1 << 6,
+    /// It asked for tracking while the upstream was gone, so it was told nothing of what it reads.
+    Untracked = 1 << 7,
 }
 
 /// The modes that live in the state of an upstream connection.

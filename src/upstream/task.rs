@@ -34,9 +34,6 @@ const READ_ROOM_MIN: usize = 16 * 1024;
 /// How many times a lane reads before it writes, looks at the time, and lets the sessions of its worker have their turn.
 const READS_PER_TURN_MAX: usize = 16;
 
-/// After how long without work a lane that no session has is closed, unless it is the main one.
-const UNUSED_AFTER: Duration = Duration::from_secs(10);
-
 /// An output buffer that grew beyond this is given back once it is empty, in bytes.
 const OUTPUT_KEEP_BYTES: usize = 1024 * 1024;
 
@@ -65,11 +62,6 @@ pub(super) fn spawn<R: Replies>(node: Rc<Node<R>>, lane: Rc<Lane<R::Waiter>>) {
                         Tenure::Shared => lane.set_state(LaneState::Down),
                     }
                     fail_all(&node, &lane, &Failure::Broken);
-                    if lane.is_dead()
-                        && let Some(listener) = lane.listen(None)
-                    {
-                        node.replies.lost(listener);
-                    }
                     // What it had handed over before is still to be written.
                     node.replies.turn_ended(clock::now());
                     held = Rc::clone(&lane);
@@ -91,8 +83,12 @@ async fn run<R: Replies>(node: Rc<Node<R>>, lane: Rc<Lane<R::Waiter>>) {
                 continue;
             }
             Work::End => {
-                drop(lane.listen(None));
-                return fail_all(&node, &lane, &Failure::Unsent);
+                fail_all(&node, &lane, &Failure::Unsent);
+                // However the lane came to its end: nothing else tells whoever listens here.
+                if let Some(listener) = lane.listen(None) {
+                    node.replies.lost(listener);
+                }
+                return;
             }
         }
         eager = lane.key == node.main_key();
@@ -137,9 +133,6 @@ async fn run<R: Replies>(node: Rc<Node<R>>, lane: Rc<Lane<R::Waiter>>) {
         }
         if lane.tenure == Tenure::Exclusive || lane.is_retired() {
             lane.end();
-            if let Some(listener) = lane.listen(None) {
-                node.replies.lost(listener);
-            }
         }
     }
 }
@@ -294,7 +287,7 @@ pub(super) struct Running<'a, R: Replies> {
     /// The oldest reply, while it is handed over in pieces; a tombstone stands for it in the pipeline.
     pub(super) incoming: Option<Incoming<R::Waiter>>,
     /// The note of the reply in hand; kept for its allocation.
-    pub(super) note: Vec<u8>,
+    note: Vec<u8>,
     alarm: Alarm,
     connected_at: Instant,
     /// Whether a session's request was answered.
@@ -423,7 +416,7 @@ impl<'a, R: Replies> Running<'a, R> {
 
     /// Whether a shared lane beside the main one, or a pooled one, has had nothing to do for a while and has no session.
     fn is_unused(&mut self, now: Instant) -> bool {
-        if !self.was_idle || !self.is_spare() || now < self.quiet_since + UNUSED_AFTER {
+        if !self.was_idle || !self.is_spare() || now < self.quiet_since + self.node.options.idle_timeout {
             return false;
         }
         let unused = match self.lane.tenure {
@@ -437,6 +430,7 @@ impl<'a, R: Replies> Running<'a, R> {
 
     /// When a connection without progress is given up. On a session's own one not before the oldest request, which may
     /// be one that waits in the server, was to be answered.
+    #[inline]
     fn dead_at(&self) -> Option<Instant> {
         let dead_at = self.quiet_since + self.node.options.dead_after;
         match self.lane.tenure {
@@ -456,7 +450,7 @@ impl<'a, R: Replies> Running<'a, R> {
     fn next_timeout(&self) -> Option<Instant> {
         let deadline = self.lane.queue.borrow().pipeline.poll_timeout();
         let dead = self.dead_at();
-        let unused = (self.was_idle && self.is_spare()).then(|| self.quiet_since + UNUSED_AFTER);
+        let unused = (self.was_idle && self.is_spare()).then(|| self.quiet_since + self.node.options.idle_timeout);
         deadline.into_iter().chain(dead).chain(unused).min()
     }
 

@@ -7,8 +7,12 @@
 use super::Message;
 use crate::flow::{Crew, Inquiry};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::timeout_at;
+use tokio::time::{sleep, timeout_at};
+
+/// When a question is put again to which the answer was still being made.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(2);
 
 /// The inboxes of all workers.
 #[derive(Clone)]
@@ -27,20 +31,30 @@ impl Crew for Inboxes {
     }
 }
 
-async fn ask(Inboxes(inboxes): Inboxes, mut inquiry: Inquiry) {
-    let (answers, mut findings) = mpsc::channel(inboxes.len());
-    let question = Arc::clone(inquiry.question());
+async fn ask(inboxes: Inboxes, mut inquiry: Inquiry) {
     let deadline = inquiry.deadline();
     let all_answered = async {
-        for inbox in &*inboxes {
-            let _ = inbox.send(Message::Question(Arc::clone(&question), answers.clone())).await;
+        inboxes.put(&mut inquiry).await;
+        while inquiry.is_unsettled() {
+            sleep(ASK_AGAIN_AFTER).await;
+            inboxes.put(&mut inquiry).await;
+        }
+    };
+    let heard_all = timeout_at(deadline.into(), all_answered).await.is_ok();
+    inquiry.conclude(heard_all);
+}
+
+impl Inboxes {
+    /// Puts a question to every worker and waits for what they found.
+    async fn put(&self, inquiry: &mut Inquiry) {
+        let (answers, mut findings) = mpsc::channel(self.0.len());
+        for inbox in &*self.0 {
+            let _ = inbox.send(Message::Question(Arc::clone(inquiry.question()), answers.clone())).await;
         }
         // What remains are the senders of those who have not answered.
         drop(answers);
         while let Some(found) = findings.recv().await {
             inquiry.found(found);
         }
-    };
-    let heard_all = timeout_at(deadline.into(), all_answered).await.is_ok();
-    inquiry.conclude(heard_all);
+    }
 }

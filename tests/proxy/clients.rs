@@ -379,7 +379,7 @@ fn who_may_not_look_at_others_in_redis_may_not_here() {
     for rule in ["reader on >pw ~* +get +auth", "operator on >pw ~* +@all", "lister on >pw ~* +get +client|list"] {
         assert_eq!(redis.client().say(&format!("ACL SETUSER {rule}")), Value::ok());
     }
-    let proxy = Proxy::in_front_of(redis.url());
+    let proxy = Proxy::patient(redis.url());
     let (mut clients, numbers) = crowd(&proxy);
     let log_in = |user: &str| {
         let (mut through, mut direct) = (proxy.client(), redis.client());

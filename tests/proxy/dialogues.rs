@@ -30,8 +30,8 @@ const USER: [&str; 7] = ["--user", "app", "on", ">secret", "~*", "&*", "+@all"];
 
 /// Dialogues that are not played yet before some upstreams, and what they wait for.
 const NOT_YET: [(&str, &[Upstream], &str); 2] = [
-    ("rueidis-1.0.27-plain", &[Upstream::Away, Upstream::Embedded], "CLIENT TRACKING without an upstream"),
-    ("rueidis-1.0.27-full", &[Upstream::Away, Upstream::Embedded], "CLIENT TRACKING without an upstream"),
+    ("rueidis-1.0.27-plain", &[Upstream::Embedded], "the embedded store tracks nobody's reads"),
+    ("rueidis-1.0.27-full", &[Upstream::Embedded], "the embedded store tracks nobody's reads"),
 ];
 
 #[test]

@@ -1,5 +1,6 @@
 //! Commands that are not for every client: an operator's, a replica's, a cluster client's.
 
+use super::support::port::free_address;
 use super::support::proxy::{Patience, Proxy, ProxyOptions};
 use super::support::redis::{Redis, RedisOptions};
 use super::support::value::Value;
@@ -86,7 +87,9 @@ fn a_replica_and_a_debugger_are_told_where_to_go() {
 #[test]
 fn a_cluster_client_is_answered_as_by_a_redis_that_is_no_node() {
     let redis = Redis::start();
-    let cluster_arguments = ["--cluster-enabled", "yes"].map(str::to_owned).to_vec();
+    // By default ten thousand above its port, which may be no port.
+    let bus_port = free_address().port().to_string();
+    let cluster_arguments = ["--cluster-enabled", "yes", "--cluster-port", &bus_port].map(str::to_owned).to_vec();
     let node = Redis::start_with(RedisOptions { arguments: cluster_arguments, ..RedisOptions::default() });
     let mut direct = redis.client();
     for upstream in [&redis, &node] {

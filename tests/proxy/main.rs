@@ -16,6 +16,8 @@ mod dialogues;
 mod authentication;
 // Commands that wait in the server.
 mod blocking;
+// Every command of the table beside a Redis.
+mod command_table;
 // What one client asks about the others: CLIENT LIST, KILL, UNBLOCK, PAUSE.
 mod clients;
 // Random dialogues beside a Redis, and random FCA commands beside a map.

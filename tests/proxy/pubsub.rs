@@ -459,3 +459,62 @@ fn who_tracks_hears_of_its_own_writes_unless_it_asked_not_to() {
     assert_eq!(client.say("SET k 3"), Value::ok());
     assert_eq!(client.say("GET k"), Value::bulk("3"));
 }
+
+#[test]
+fn invalidations_can_go_to_another_client_of_the_proxy() {
+    let redis = Redis::start();
+    let proxy = Proxy::patient(redis.url());
+    let (mut tracker, mut writer) = (proxy.client(), redis.client());
+    // Over two workers; one target that is subscribed, one that never sent a command that needs a connection.
+    let mut targets = Vec::new();
+    for subscribes in [true, true, true, true, false, false] {
+        let mut target = if subscribes { proxy.client() } else { proxy.client_resp3() };
+        let id = target.say("CLIENT ID").integer();
+        if subscribes {
+            target.say("SUBSCRIBE __redis__:invalidate");
+        }
+        targets.push((target, id));
+    }
+    for (target, id) in &mut targets {
+        assert_eq!(tracker.say(&format!("CLIENT TRACKING ON REDIRECT {id}")), Value::ok());
+        assert_eq!(tracker.say("CLIENT GETREDIR"), Value::Integer(*id));
+        tracker.say("GET k");
+        writer.say("SET k v");
+        let heard = format!("{:?}", target.reply());
+        assert!(heard.contains("invalidate") && heard.contains('k'), "{heard}");
+        assert_eq!(tracker.say("CLIENT TRACKING OFF"), Value::ok());
+    }
+    let own = tracker.say("CLIENT ID").integer();
+    assert_eq!(tracker.say(&format!("CLIENT TRACKING ON REDIRECT {own}")), Value::ok());
+    assert_eq!(tracker.say("CLIENT TRACKING OFF"), Value::ok());
+    let gone = "ERR The client ID you want redirect to does not exist";
+    assert_eq!(tracker.say("CLIENT TRACKING ON REDIRECT 999999"), Value::error(gone));
+    assert!(tracker.say("CLIENT TRACKING ON REDIRECT x").is_error());
+    assert!(tracker.say("CLIENT TRACKING ON REDIRECT").is_error());
+    assert_eq!(tracker.say("CLIENT GETREDIR"), Value::Integer(-1));
+    assert_eq!(tracker.say("GET k"), Value::bulk("v"));
+}
+
+#[test]
+fn a_library_that_must_track_connects_while_redis_is_gone_and_anew_when_it_is_back() {
+    let mut redis = Redis::start();
+    let url = redis.url();
+    redis.kill();
+    let proxy = Proxy::in_front_of(url);
+    let mut client = proxy.client_resp3();
+    for line in ["CLIENT TRACKING ON OPTIN", "CLIENT CACHING YES"] {
+        assert_eq!(client.say(line), Value::ok(), "{line}");
+    }
+    assert!(client.say("GET k").is_nil());
+    redis.restart();
+    wait_until(SOON, "its connection ends", || client.try_command(["GET", "k"]).is_err());
+    let mut again = proxy.client_resp3();
+    assert_eq!(again.say("CLIENT TRACKING ON OPTIN"), Value::ok());
+    assert_eq!(again.say("CLIENT CACHING YES"), Value::ok());
+    assert!(again.say("GET k").is_nil());
+    redis.client().say("SET k v");
+    assert!(matches!(again.reply(), Value::Push(_)), "it is told");
+    let embedded = Proxy::embedded();
+    let refused = "ERR CLIENT TRACKING is not supported by the embedded store";
+    assert_eq!(embedded.client_resp3().say("CLIENT TRACKING ON"), Value::error(refused));
+}

@@ -24,6 +24,8 @@ pub enum Question {
         /// Who asks: it is answered before it is closed itself.
         asker: u64,
     },
+    /// CLIENT TRACKING with REDIRECT: which connection of the server's is this client's?
+    Redirect(Redirect),
     /// CLIENT UNBLOCK.
     Unblock {
         /// Which client.
@@ -31,6 +33,17 @@ pub enum Question {
         /// What its blocking command is to be told.
         mode: UnblockMode,
     },
+}
+
+/// A CLIENT TRACKING that names the client which the invalidations are to go to.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Redirect {
+    /// That client, by the number that CLIENT ID told it.
+    pub(in crate::flow) id: u64,
+    /// The words of the request.
+    pub(in crate::flow) words: Vec<Vec<u8>>,
+    /// Which of them is that number.
+    pub(in crate::flow) place: usize,
 }
 
 /// What a command that is woken by CLIENT UNBLOCK answers.
@@ -226,6 +239,7 @@ impl Question {
             Self::List(_) => &[b"CLIENT", b"LIST", b"TYPE", b"master"],
             Self::Kill { .. } => &[b"CLIENT", b"KILL", b"ID", NOBODY],
             Self::Unblock { .. } => &[b"CLIENT", b"UNBLOCK", NOBODY],
+            Self::Redirect(_) => &[b"CLIENT", b"TRACKING", b"OFF"],
         }
     }
 

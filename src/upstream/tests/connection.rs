@@ -211,25 +211,42 @@ fn a_panic_over_one_reply_costs_that_connection_and_not_the_lane() {
 }
 
 #[test]
-fn a_panic_on_a_lane_of_one_session_is_told_to_its_listener() {
+fn what_was_handed_over_before_a_panic_is_written() {
     run(async {
         let peer = Peer::listen().await;
         let rig = Rig::start(options(peer.address()));
-        let mut main = peer.accept_lane().await;
-        let lane = rig.node.exclusive_lane(RESP2);
         let mut server = peer.accept_lane().await;
-        lane.listen(Some(77));
+        let lane = rig.main_lane();
         let (told, fatal) = (rig.send(&lane, b"GET told\r\n"), rig.send(&lane, b"GET fatal\r\n"));
         rig.heard.panic_at.set(Some(fatal));
         server.expect(b"GET told\r\nGET fatal\r\n").await;
         server.send(b"+1\r\n+2\r\n").await;
-        until(|| *rig.heard.lost.borrow() == [77]).await;
         assert_eq!(rig.outcome(told).await, reply(b"+1\r\n"));
-        assert_eq!(rig.heard.unturned.get(), 0, "what it was told is written");
-        let next = rig.send(&rig.main_lane(), b"GET next\r\n");
-        main.expect(b"GET next\r\n").await;
-        main.send(b"+3\r\n").await;
-        assert_eq!(rig.outcome(next).await, reply(b"+3\r\n"));
+        until(|| rig.heard.unturned.get() == 0).await;
+    });
+}
+
+#[test]
+fn whoever_listens_on_a_lane_hears_of_its_end_whatever_ended_it() {
+    run(async {
+        let peer = Peer::listen().await;
+        let rig = Rig::start(options(peer.address()));
+        let _main = peer.accept_lane().await;
+        for (listener, panics) in [(7, false), (8, true)] {
+            let lane = rig.node.exclusive_lane(RESP2);
+            lane.listen(Some(listener));
+            let request = rig.send(&lane, b"GET k\r\n");
+            let mut server = peer.accept_lane().await;
+            server.expect(b"GET k\r\n").await;
+            rig.heard.panic_at.set(panics.then_some(request));
+            server.send(b"+1\r\n").await;
+            if !panics {
+                rig.outcome(request).await;
+                drop(server);
+            }
+            until(|| rig.heard.lost.get() == Some(listener)).await;
+            assert!(lane.is_dead());
+        }
     });
 }
 

@@ -267,7 +267,8 @@ fn idle_exclusive_lanes_are_kept_for_a_while() {
     const LANES: usize = 20;
     run(async {
         let peer = Peer::listen().await;
-        let rig = Rig::start(options(peer.address()));
+        let idle_timeout = Duration::from_millis(200);
+        let rig = Rig::start(NodeOptions { idle_timeout, ..options(peer.address()) });
         let _main = peer.accept_lane().await;
         let mut held = Vec::new();
         for _ in 0..LANES {
