@@ -381,3 +381,40 @@ fn clients_that_vanish_in_the_middle_of_things_leave_nothing_behind() {
     wait_until(SOON, "nobody blocks in Redis any more", || scene.redis.info("clients")["blocked_clients"] == "0");
     scene.nobody_else_is_harmed();
 }
+
+/// Whatever mode a client was about to enter when it went, its connection towards Redis is clean or closed.
+#[test]
+fn a_dialogue_through_all_modes_that_is_cut_anywhere_leaves_nothing_behind() {
+    /// Cuts are so many bytes apart: no two modes are begun between them.
+    const STEP: usize = 3;
+    let redis = Redis::start();
+    let proxy = Proxy::patient(redis.url());
+    let script = "HELLO 3|CLIENT TRACKING ON|SUBSCRIBE news|WATCH k|MULTI|SET k v|EXEC|SELECT 3|UNSUBSCRIBE|\
+                  CLIENT TRACKING OFF|CLIENT REPLY OFF|BLPOP none 0.001|SET k v|MONITOR|MULTI|SELECT 5|EXEC|BLPOP none 0";
+    let bytes: Vec<u8> = script.split('|').flat_map(|line| encode(line.split_whitespace())).collect();
+    let cuts: Vec<usize> = (1..=bytes.len()).step_by(STEP).collect();
+    assert!(cuts.len() > 100);
+    for cut in cuts {
+        let mut client = proxy.client();
+        client.send_raw(&bytes[..cut]);
+        if cut % 2 == 0 {
+            // All of it that is whole was carried out, or waits.
+            client.hears_nothing_for(Duration::from_millis(1));
+        }
+        drop(client);
+        let mut next = proxy.client();
+        assert_eq!(next.say("WATCH other"), Value::ok(), "after {cut} bytes");
+        assert_eq!(next.say("MULTI"), Value::ok(), "after {cut} bytes");
+        assert_eq!(next.say("HGETALL none"), Value::simple("QUEUED"), "after {cut} bytes");
+        assert_eq!(next.say("EXEC"), Value::Array(vec![Value::Array(vec![])]), "after {cut} bytes");
+        assert_eq!(next.say("ECHO end"), Value::bulk("end"), "after {cut} bytes");
+    }
+    let mut direct = redis.client();
+    wait_until(SOON, "no connection carries state", || {
+        let list = direct.say("CLIENT LIST");
+        let is_clean = |line: &str| line.contains(" flags=N ") && line.contains(" sub=0 psub=0 ssub=0 multi=-1 ");
+        list.text().lines().all(is_clean)
+    });
+    assert_eq!(proxy.metrics().sum("fca_proxy_upstream_reply_mismatches_total"), 0.0);
+    assert_eq!(proxy.metrics().sum("fca_proxy_session_panics_total"), 0.0);
+}
