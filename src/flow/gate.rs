@@ -56,7 +56,7 @@ fn refusal(call: &Call<'_>, command: &Command, request: Arguments<'_>) -> Option
 
 fn begins_debugging(request: Arguments<'_>) -> bool {
     let is = |place, word: &str| request.at(place).is_some_and(|other| other.eq_ignore_ascii_case(word.as_bytes()));
-    is(1, "DEBUG") && !is(2, "NO")
+    is(1, "DEBUG") && (is(2, "YES") || is(2, "SYNC"))
 }
 
 /// What a Redis says that is no node of a cluster, as the proxy is none to its clients. On a node these commands would
