@@ -251,10 +251,12 @@ pub(super) fn is_http(name: &[u8]) -> bool {
 }
 
 /// Points a session at the lane of its protocol, database and login.
-fn relink(client: &Client, session: &Session) {
+fn relink(client: &Client, session: &mut Session) {
     let link = &mut *client.link.borrow_mut();
     if let Link::Lane(lane, node) = link {
         let left = std::mem::replace(lane, node.shared_lane(lane_key(session)));
+        // The same allocation, so that comparing the two with each request is not comparing passwords.
+        session.login.clone_from(&lane.key.login);
         if left.key.login.is_some() {
             let key = left.key.clone();
             drop(left);

@@ -35,6 +35,10 @@ pub enum Tenure {
 /// Requests of one lane that may be without a reply, those included whose time is up.
 const REQUESTS_MAX: usize = 1024 * 1024;
 
+/// How many requests may be in flight on an exclusive lane that is given back: the one that cleaned it (DISCARD, UNWATCH).
+/// What else its session has left there may be slow, and the next one would wait behind it.
+const CLEANING_REQUESTS_MAX: usize = 1;
+
 /// Bytes that a lane has for its upstream, or a client has to take, from which on no more is read of what is passed on
 /// in pieces. So far below what a lane keeps of its output buffer that one buffer does for all pieces.
 pub const STREAM_BUFFER_BYTES: usize = 512 * 1024;
@@ -323,9 +327,11 @@ impl<W> Lane<W> {
         self.tainted.set(true);
     }
 
-    /// Whether the next session would find the connection as if it were new.
+    /// Whether the next session would find the connection as if it were new: nothing is left on it, nor anything slow
+    /// before it.
     pub(super) fn is_clean(&self) -> bool {
-        !self.tainted.get() && self.queue.borrow().upload != Upload::Open
+        let queue = self.queue.borrow();
+        !self.tainted.get() && queue.upload != Upload::Open && queue.pipeline.len() <= CLEANING_REQUESTS_MAX
     }
 
     pub(super) fn is_pooled(&self) -> bool {
