@@ -32,6 +32,8 @@ mod gates;
 mod hostile;
 // Start, reload, health, end.
 mod lifecycle;
+// What clients cost while they are idle, and what is left of them.
+mod memory;
 // The FCA family against a model of it.
 mod model;
 // Redis gone, frozen, slow, or talking nonsense.
