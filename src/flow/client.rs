@@ -37,6 +37,8 @@ pub struct Client {
     pub(super) flushing: RefCell<Option<Flushing>>,
     /// The large reply that it is handed in pieces.
     pub(super) receiving: RefCell<Option<Receiving>>,
+    /// Whether it goes on writing what is not read, and so may take no reply before it is done.
+    pub(super) insists: Cell<bool>,
     /// Whether it was handed one since this was taken: what waited behind that was held up by the client itself.
     pub held_up: Cell<bool>,
     /// Whether it stands in the list of those to be flushed at the end of the turn.
@@ -65,6 +67,7 @@ impl Client {
             tainted: Cell::new(false),
             flushing: RefCell::new(None),
             receiving: RefCell::new(None),
+            insists: Cell::new(false),
             held_up: Cell::new(false),
             dirty: Cell::new(false),
             task: RefCell::new(None),
@@ -140,8 +143,16 @@ impl Client {
         self.mark_dirty();
     }
 
+    /// Says whether a client that is not read at present goes on writing all the same.
+    pub fn set_insists(&self, insists: bool) {
+        self.insists.set(insists);
+        if insists && let Some(receiving) = &*self.receiving.borrow() {
+            receiving.resume();
+        }
+    }
+
     /// Whether a large reply is on its way to it.
-    pub(super) fn is_receiving(&self) -> bool {
+    pub fn is_receiving(&self) -> bool {
         self.receiving.borrow().is_some()
     }
 

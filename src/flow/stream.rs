@@ -1,7 +1,8 @@
 //! Large requests and replies, passed on while they arrive.
 //!
 //! Guarantees: of a request that is only forwarded, or of its reply, no more is held than [`STREAM_BUFFER_BYTES`] each
-//! way, however large it is and however slow the other end; it has a budget for each step, not for the whole; nobody
+//! way, however large it is and however slow the other end (but for a client that writes and does not read: of its
+//! replies as much is held as `limits.output_bytes_pause` says, since it may be about to read); it has a budget for each step, not for the whole; nobody
 //! else waits behind it. A request whose upstream goes away is still read to its end, and answered nil in its place; a
 //! reply that can't be finished ends its client's connection. Leaves the bytes' boundaries to `resp`, reading to the
 //! session's task and the lane's.
@@ -292,7 +293,12 @@ fn room(client: &Client, session: &mut Session, more: usize) -> Room {
         receiving.allowance.set(receiving.allowance.get().saturating_sub(more));
         receiving.allowance.get() == 0
     });
-    let room = if session.replies.bytes() >= STREAM_BUFFER_BYTES {
+    let bytes_max = if client.insists.get() {
+        client.core.settings.borrow().limits.output_bytes_pause
+    } else {
+        STREAM_BUFFER_BYTES
+    };
+    let room = if session.replies.bytes() >= bytes_max {
         Room::Full
     } else if is_long {
         Room::FreeButLong

@@ -12,6 +12,10 @@ use crate::metrics::Counter;
 use crate::resp::{ReplyScanner, ReplyTail};
 use std::time::Instant;
 
+/// How much of a large reply must have come before any of it is handed over, in bytes: until then its client can still
+/// be told nil, so a length alone is not believed. Half of a lane's buffer, which so need not grow for it.
+const BEGUN_BYTES_MIN: usize = 32 * 1024;
+
 /// A reply that is handed over in pieces.
 pub(super) struct Incoming<W> {
     /// Whose it is; none when nobody wants it any more.
@@ -25,10 +29,14 @@ impl<R: Replies> Running<'_, R> {
         let (there, kind) = (self.end - self.start, self.buffer[self.start]);
         // Where somebody listens only a string is sure to be a reply.
         let may_be_push = kind == b'>' || (self.lane.has_listener() && kind != b'$');
-        self.scanner.declared().max(there) > STREAM_BYTES_MIN && !may_be_push && kind != b'-'
+        there >= BEGUN_BYTES_MIN
+            && self.scanner.declared().max(there) > STREAM_BYTES_MIN
+            && !may_be_push
+            && kind != b'-'
     }
 
     /// Begins to hand over a reply in pieces, if whoever waits for it takes it so.
+    #[cold]
     pub(super) fn begin_incoming(&mut self) -> bool {
         let taken = {
             let queue = &mut *self.lane.queue.borrow_mut();
@@ -59,6 +67,7 @@ impl<R: Replies> Running<'_, R> {
     }
 
     /// Hands over what has come of a large reply; true when that was its end.
+    #[cold]
     pub(super) fn pass_on(&mut self, now: Instant) -> Result<bool, Ended> {
         let Some(incoming) = &mut self.incoming else { return Ok(true) };
         let unread = &self.buffer[self.start..self.end];
@@ -71,8 +80,7 @@ impl<R: Replies> Running<'_, R> {
             self.make_way(room);
             return Ok(false);
         }
-        // The tombstone that stood for it.
-        self.lane.queue.borrow_mut().pipeline.pop(&mut self.note);
+        self.lane.queue.borrow_mut().pipeline.forget_first();
         match self.incoming.take().and_then(|incoming| incoming.answered) {
             Some(answered) => self.node.replies.last_part(answered, piece, now),
             None => self.node.recorder.add(Counter::UpstreamLateReplies, 1),
@@ -91,6 +99,7 @@ impl<R: Replies> Running<'_, R> {
 
     /// Whether the client of a large reply has no room for more. Others are never kept waiting for that: where they
     /// share the lane and there is no connection to put in its place, the client's reply is held instead.
+    #[cold]
     pub(super) fn is_paused(&self) -> bool {
         let answered = self.incoming.as_ref().and_then(|incoming| incoming.answered.as_ref());
         let full = answered.is_some_and(|it| self.node.replies.part(&it.waiter, b"") == Room::Full);

@@ -45,7 +45,7 @@ struct Entry<W> {
 }
 
 /// A waiter whose reply came.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Popped<W> {
     /// What was pushed.
     pub waiter: W,
@@ -158,6 +158,14 @@ impl<W> Pipeline<W> {
     pub fn take_first(&mut self) -> Option<Popped<W>> {
         let first = self.entries.front_mut()?;
         Some(Popped { waiter: first.waiter.take()?, deadline: first.deadline })
+    }
+
+    /// The reply whose waiter was taken is whole: its tombstone goes.
+    #[cold]
+    pub fn forget_first(&mut self) {
+        if let Some(entry) = self.entries.pop_front() {
+            self.forget_note(entry.note);
+        }
     }
 
     /// Puts back what [`Self::take_first`] took a moment ago.

@@ -287,7 +287,7 @@ pub(super) struct Running<'a, R: Replies> {
     /// The oldest reply, while it is handed over in pieces; a tombstone stands for it in the pipeline.
     pub(super) incoming: Option<Incoming<R::Waiter>>,
     /// The note of the reply in hand; kept for its allocation.
-    pub(super) note: Vec<u8>,
+    note: Vec<u8>,
     alarm: Alarm,
     connected_at: Instant,
     /// Whether a session's request was answered.
@@ -430,6 +430,7 @@ impl<'a, R: Replies> Running<'a, R> {
 
     /// When a connection without progress is given up. On a session's own one not before the oldest request, which may
     /// be one that waits in the server, was to be answered.
+    #[inline]
     fn dead_at(&self) -> Option<Instant> {
         let dead_at = self.quiet_since + self.node.options.dead_after;
         match self.lane.tenure {

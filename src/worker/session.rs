@@ -164,6 +164,9 @@ impl Task<'_> {
             let _ = pin!(tokio::task::yield_now()).poll(cx);
         }
         let ended = self.poll_io(cx, now);
+        if !self.client.stalled.get() {
+            self.client.set_insists(false);
+        }
         self.client.core.flush_dirty();
         if ended.is_ready() || self.client.broken.get() {
             return Poll::Ready(());
@@ -206,6 +209,9 @@ impl Task<'_> {
                 let unanswered = self.client.session.borrow().replies.in_flight() > 0;
                 if !takes_requests || (matches!(waits, Some((Wait::Answers, _))) && unanswered) {
                     self.client.stalled.set(true);
+                    if self.client.is_receiving() {
+                        self.client.set_insists(self.has_input(cx));
+                    }
                     let blocked = self.client.session.borrow().blocked.is_some();
                     return if blocked { self.poll_hang_up(cx, now) } else { Poll::Pending };
                 }
@@ -265,6 +271,13 @@ impl Task<'_> {
             }
         }
         Poll::Ready(Ok(bytes.len()))
+    }
+
+    /// Whether the client has sent what was not read; where it has not, the task is woken once it does.
+    fn has_input(&self, cx: &mut Context<'_>) -> bool {
+        let mut byte = [0; 1];
+        let peeked = self.client.stream.borrow().poll_peek(cx, &mut ReadBuf::new(&mut byte));
+        matches!(peeked, Poll::Ready(Ok(bytes)) if bytes > 0)
     }
 
     /// Waits until more of a large request can be passed on.

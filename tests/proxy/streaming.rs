@@ -314,7 +314,7 @@ fn a_reply_whose_upstream_goes_away_ends_its_client_and_nobody_else() {
     // Its first byte may take long on a busy machine; what is frozen is given up soon.
     let proxy = Proxy::start(ProxyOptions {
         upstream: Some(pipe.url()),
-        config: "[upstream]\ntimeout = \"8s\"\ndead_after = \"1s\"\n".into(),
+        config: "[upstream]\ntimeout = \"3s\"\ndead_after = \"3s\"\n".into(),
         arguments: vec!["--workers", "1"],
         ..ProxyOptions::default()
     });
@@ -413,6 +413,28 @@ fn replies_end_where_they_end_whatever_the_buffers() {
         let three = Value::Array(vec![Value::bulk(value), Value::bulk(&key), Value::bulk(value)]);
         assert!(client.reply() == three, "round {round}, {size} bytes");
     }
+}
+
+#[test]
+fn a_client_that_writes_its_whole_pipeline_before_it_reads_gets_all_its_replies() {
+    let redis = Redis::start();
+    let proxy = Proxy::patient(redis.url());
+    let value = pattern(12 * MIB);
+    redis.client().command([b"SET".as_slice(), b"large", &value]);
+    let mut stream = raw(proxy.address());
+    let mut batch = encode(["GET", "large"]).repeat(3);
+    batch.extend(encode([b"SET".as_slice(), b"copy", &value]));
+    batch.extend(encode(["GET", "copy"]));
+    batch.extend(encode(["MULTI"]));
+    batch.extend(encode([b"SET".as_slice(), b"again", &value]));
+    batch.extend(encode(["EXEC"]));
+    stream.write_all(&batch).unwrap();
+    for _ in 0..3 {
+        read_same(&mut stream, &bulk(&value));
+    }
+    read_same(&mut stream, b"+OK\r\n");
+    read_same(&mut stream, &bulk(&value));
+    read_same(&mut stream, b"+OK\r\n+QUEUED\r\n*1\r\n+OK\r\n");
 }
 
 #[test]

@@ -16,6 +16,10 @@ enum Op {
     Expire { passed: Duration },
     /// The oldest request's reply is on its way, and may take so much longer from now.
     Extend { budget: Duration },
+    /// The youngest request goes on, and may take so much longer from now.
+    Grow { bytes: usize, budget: Duration },
+    /// The oldest request's waiter is taken for a reply in pieces, or only looked at.
+    Take { puts_back: bool },
     /// The connection broke after this share of all bytes, 255 for all.
     Close { sent: u8 },
     /// The lane gave up.
@@ -33,11 +37,18 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         5 => Just(Op::Pop),
         3 => (0u64..40).prop_map(|passed| Op::Expire { passed: Duration::from_millis(passed) }),
         1 => (1u64..60).prop_map(|budget| Op::Extend { budget: Duration::from_millis(budget) }),
+        1 => (0usize..500, 1u64..60).prop_map(|(bytes, budget)| {
+            Op::Grow { bytes, budget: Duration::from_millis(budget) }
+        }),
+        1 => any::<bool>().prop_map(|puts_back| Op::Take { puts_back }),
         1 => prop_oneof![Just(0), Just(255), any::<u8>()].prop_map(|sent| Op::Close { sent }),
         1 => Just(Op::Drain),
     ];
     proptest::collection::vec(op, 1..120)
 }
+
+/// How much longer a request may take that is excused.
+const EXCUSED_FOR: Duration = Duration::from_millis(10);
 
 /// How a waiter came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +120,30 @@ impl Pair {
                     first.deadline = first.deadline.max(self.now + budget);
                 }
             }
+            Op::Grow { bytes, budget } => {
+                self.pipeline.grow_last(bytes);
+                self.pipeline.extend_last(self.now + budget);
+                match self.model.last_mut() {
+                    Some(last) => {
+                        last.bytes += bytes;
+                        last.deadline = last.deadline.max(self.now + budget);
+                    }
+                    None => self.gone_bytes += bytes,
+                }
+            }
+            Op::Take { puts_back } => {
+                let taken = self.pipeline.take_first();
+                let first = self.model.first_mut().filter(|first| first.live);
+                prop_assert_eq!(&taken, &first.as_ref().map(|first| first.popped()));
+                match (taken, first) {
+                    (Some(taken), _) if puts_back => self.pipeline.put_back_first(taken),
+                    (Some(taken), Some(first)) => {
+                        first.live = false;
+                        self.came_back(std::slice::from_ref(&taken), std::slice::from_ref(&taken), Way::Answered)?;
+                    }
+                    _ => {}
+                }
+            }
             Op::Close { sent } => self.close(sent)?,
             Op::Drain => {
                 let mut dropped = Vec::new();
@@ -141,11 +176,16 @@ impl Pair {
         self.now += passed;
         let was_due = self.pipeline.poll_timeout().is_some_and(|next| next <= self.now);
         let mut expired = Vec::new();
-        self.pipeline.expire(self.now, |_| None, |popped| expired.push(popped));
+        let (is_excused, until) = (|id: usize| id % 7 == 3, self.now + EXCUSED_FOR);
+        self.pipeline.expire(self.now, |id| is_excused(*id).then_some(until), |popped| expired.push(popped));
         let mut expected = Vec::new();
         for request in self.model.iter_mut().filter(|request| request.live && request.deadline <= self.now) {
-            request.live = false;
-            expected.push(request.popped());
+            if was_due && is_excused(request.id) {
+                request.deadline = until;
+            } else {
+                request.live = false;
+                expected.push(request.popped());
+            }
         }
         self.came_back(&expired, &expected, Way::Expired)?;
         if was_due {
