@@ -8,7 +8,8 @@
 use crate::admin::{self, Admin, Readiness};
 use crate::clock;
 use crate::config::{Config, ConfigError, UpstreamTarget};
-use crate::embedded::{Store, StoreOptions};
+use crate::embedded::StoreOptions;
+use crate::flow::SharedStore;
 use crate::metrics::{BuildInfo, Counter, Limit, Observed, Recorder, Registry, StoreUse};
 use crate::upstream::{NodeState, NodeStatus, TlsError};
 use crate::worker::{self, Message, Shared, Worker};
@@ -18,8 +19,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream as StdTcpStream};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::{Builder, LocalOptions};
@@ -173,9 +174,7 @@ fn shared(config: &Arc<Config>) -> Result<Shared, ServerError> {
             databases: config.embedded.databases,
             seed: RandomState::new().hash_one(clock::now()),
         };
-        let store = Store::new(options);
-        #[expect(clippy::disallowed_types, reason = "the one named exception, see SharedStore")]
-        Arc::new(std::sync::Mutex::new(store))
+        SharedStore::new(options)
     });
     let session_ids = Arc::new(AtomicU64::new(1));
     Ok(Shared { config: Arc::clone(config), registry, address, upstream, store, session_ids })
@@ -223,7 +222,7 @@ fn observe(shared: &Shared) {
             ..Observed::default()
         };
         if let Some(store) = &store {
-            let stats = store.lock().unwrap_or_else(PoisonError::into_inner).stats();
+            let stats = store.lock().stats();
             observed.embedded = StoreUse { entries: stats.entries, bytes: stats.bytes, evictions: stats.evictions };
         }
         observed
@@ -329,6 +328,6 @@ async fn sweep(shared: Shared) {
     let Some(store) = shared.store else { return };
     loop {
         tokio::time::sleep(SWEEP_EVERY).await;
-        store.lock().unwrap_or_else(PoisonError::into_inner).sweep(clock::unix_ms(), SWEEP_ENTRIES);
+        store.lock().sweep(clock::unix_ms(), SWEEP_ENTRIES);
     }
 }

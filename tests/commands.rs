@@ -5,8 +5,9 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's own helpers fail by panicking")]
 
-use fca_proxy::command::{self, Command, KeyPositions, append_info, glob};
+use fca_proxy::command::{self, Command, KeyPositions, append_info};
 use fca_proxy::fca::{Introspection, append_docs};
+use fca_proxy::key::glob_matches;
 use fca_proxy::resp::{Protocol, ReplyScanner, elements, encode};
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -166,8 +167,9 @@ fn filters_take_the_same_commands_here_as_in_the_server() {
             alone.into_iter().partition(|name| name.starts_with("fca."));
         assert_eq!(ours, live, "{kind} {what}");
         if kind == "PATTERN" {
-            let matching =
-                command::fca().iter().filter(|command| glob::matches_name(what.as_bytes(), command.name.as_bytes()));
+            let matching = command::fca().iter().filter(|command| {
+                glob_matches(what.to_ascii_lowercase().as_bytes(), command.name.to_ascii_lowercase().as_bytes())
+            });
             assert_eq!(family.len(), matching.count());
         }
         compared += 1;

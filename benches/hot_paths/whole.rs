@@ -8,7 +8,8 @@
 use crate::case::{Case, SHA256};
 use crate::peer::{self, Dialogue, Upstream};
 use fca_proxy::config::{Config, UpstreamTarget};
-use fca_proxy::embedded::{Store, StoreOptions};
+use fca_proxy::embedded::StoreOptions;
+use fca_proxy::flow::SharedStore;
 use fca_proxy::metrics::{BuildInfo, Registry};
 use fca_proxy::upstream::NodeStatus;
 use fca_proxy::worker::{self, Message, Shared, Worker};
@@ -72,7 +73,7 @@ fn shared(upstream: Upstream, port: u16) -> Shared {
     Shared {
         registry: Registry::new(BuildInfo { version: "0", revision: "none" }, []),
         upstream: address.as_ref().map(NodeStatus::new),
-        store: address.is_none().then(|| Arc::new(Store::new(options).into())),
+        store: address.is_none().then(|| SharedStore::new(options)),
         address,
         config: Arc::new(config),
         session_ids: Arc::new(AtomicU64::new(1)),

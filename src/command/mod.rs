@@ -11,11 +11,9 @@
 mod blocking;
 mod facts;
 mod fca_table;
-pub mod glob;
 mod index;
 mod info;
 mod kind;
-
 mod table;
 mod words;
 

@@ -29,6 +29,8 @@ pub struct Upstream {
     pub backoff_min: Duration,
     /// The longest pause between attempts to come back. Never below `backoff_min`. 2 s.
     pub backoff_max: Duration,
+    /// After how long without a session a connection beside the main one is closed.
+    pub idle_timeout: Duration,
     /// The most connections that the whole process opens towards the upstream. 512.
     pub connections_max: usize,
     /// The most bytes that wait to be sent on one connection. 64 MiB.
@@ -102,7 +104,7 @@ pub enum OnUnreachable {
 /// The range of the waits for one answer or one connection.
 const WAIT: std::ops::RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(60);
 
-/// The range of `dead_after` and `backoff_max`.
+/// The range of `dead_after`, `backoff_max` and `idle_timeout`.
 const LONG_WAIT: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(600);
 
 /// A file descriptor and two buffers each; more than this is no pool any more.
@@ -133,6 +135,7 @@ impl Default for Upstream {
             connect_timeout: Duration::from_secs(1),
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_secs(2),
+            idle_timeout: Duration::from_secs(60),
             connections_max: 512,
             queue_bytes_max: 64 << 20,
             reply_bytes_max: 1 << 30,
@@ -167,6 +170,7 @@ impl Upstream {
             connect_timeout,
             backoff_min,
             backoff_max,
+            idle_timeout: section.duration("idle_timeout", default.idle_timeout, LONG_WAIT),
             connections_max: section.count("connections_max", default.connections_max, 1..=CONNECTIONS_MAX),
             queue_bytes_max: section.memory("queue_bytes_max", default.queue_bytes_max, QUEUE_BYTES),
             reply_bytes_max: section.memory("reply_bytes_max", default.reply_bytes_max, REPLY_BYTES),

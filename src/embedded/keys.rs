@@ -3,9 +3,9 @@
 //! Replies, errors and their order are those of `db.c` in Redis 7.0. `SCAN` has its own file.
 
 use super::execute::{Call, Outcome};
-use super::glob::glob_matches;
 use super::refusal::{Refusal, c_text};
 use super::store::Look;
+use crate::key::glob_matches;
 use crate::resp::encode;
 
 /// `DEL key [key …]`, `UNLINK key [key …]`.

@@ -12,7 +12,6 @@ mod entry;
 mod execute;
 mod expiry;
 mod ghosts;
-mod glob;
 mod keys;
 mod number;
 mod queue;
@@ -24,7 +23,6 @@ mod strings;
 mod table;
 
 pub use commands::serves;
-pub use glob::glob_matches;
 pub use store::{Store, StoreOptions, StoreStats};
 
 #[cfg(test)]

@@ -6,9 +6,9 @@
 //! Option parsing, errors and their order are those of `scanGenericCommand` of `db.c` in Redis 7.0.
 
 use super::execute::{Call, Outcome};
-use super::glob::glob_matches;
 use super::number;
 use super::refusal::{Refusal, c_text};
+use crate::key::glob_matches;
 use crate::resp::encode;
 
 /// `SCAN`.

@@ -7,7 +7,8 @@
 //! How two tables become one is [`super::merge`]'s.
 
 use super::merge;
-use crate::command::{self, Command, Flags, Kind, glob};
+use crate::command::{self, Command, Flags, Kind};
+use crate::key::glob_matches;
 use crate::resp::{Protocol, ReplyError, encode};
 
 /// What a client wants to know about commands.
@@ -153,7 +154,9 @@ impl<'a> Filter<'a> {
         match self {
             Self::Module(_) => false,
             Self::Category(name) => command.categories.words().any(|word| word.as_bytes().eq_ignore_ascii_case(name)),
-            Self::Pattern(pattern) => glob::matches_name(pattern, command.name.as_bytes()),
+            Self::Pattern(pattern) => {
+                glob_matches(&pattern.to_ascii_lowercase(), &command.name.as_bytes().to_ascii_lowercase())
+            }
         }
     }
 }

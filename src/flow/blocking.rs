@@ -8,11 +8,11 @@
 use super::exclusive::{self, Taken};
 use super::request::{Call, Handled};
 use super::step::{Step, To, Turn, unreachable_frame};
-use super::{Link, forward};
+use super::{Client, Link, forward};
 use crate::command::{self, Command};
 use crate::config::OnUnreachable;
 use crate::metrics::Outcome;
-use crate::resp::{Arguments, encode};
+use crate::resp::{Arguments, Protocol, encode};
 use crate::session::Session;
 use crate::upstream::Failure;
 use std::time::Duration;
@@ -60,24 +60,23 @@ pub(super) fn handle(
         lane.push(call.deadline, call.waiter(To::Nowhere, Step::Swallow), PING);
     }
     let wait = command::blocking_timeout(command, arguments).unwrap_or(FOR_EVER);
-    let slot = session.replies.open();
-    (session.gate, session.blocked) = (Some(slot), Some(slot));
+    let slot = session.open_gated();
+    session.blocks = true;
     lane.push(call.deadline + wait, call.waiter(To::Slot(slot), Step::Block(nothing)), request.bytes());
     Handled::Done
 }
 
 fn unreachable(call: &Call<'_>, session: &mut Session, nothing: Nothing) -> Handled {
-    if call.settings.on_unreachable == OnUnreachable::Error {
-        return forward::unreachable(call, session);
-    }
-    let frame = nil(nothing, call.protocol);
+    let frame = frame_without_upstream(call.client, nothing, call.protocol);
     call.say(session, Outcome::Unreachable, |out| out.extend_from_slice(frame))
 }
 
-fn nil(nothing: Nothing, protocol: crate::resp::Protocol) -> &'static [u8] {
-    match nothing {
-        Nothing::Array => encode::nil_array_frame(protocol),
-        Nothing::Value => encode::nil_frame(protocol),
+/// What such a command is answered while the upstream is gone: where that is nil, the one that it answers when there is
+/// nothing for it.
+fn frame_without_upstream(client: &Client, nothing: Nothing, protocol: Protocol) -> &'static [u8] {
+    match (client.core.settings.borrow().on_unreachable, nothing) {
+        (OnUnreachable::Nil, Nothing::Array) => encode::nil_array_frame(protocol),
+        (OnUnreachable::Nil | OnUnreachable::Error, _) => unreachable_frame(client, protocol),
     }
 }
 
@@ -100,10 +99,6 @@ pub(super) fn on_failure(turn: Turn<'_>, nothing: Nothing, failure: &Failure) {
 }
 
 fn finish_unreachable(turn: Turn<'_>, nothing: Nothing) {
-    let protocol = turn.session.protocol;
-    let frame = match turn.client.core.settings.borrow().on_unreachable {
-        OnUnreachable::Nil => nil(nothing, protocol),
-        OnUnreachable::Error => unreachable_frame(turn.client, protocol),
-    };
+    let frame = frame_without_upstream(turn.client, nothing, turn.session.protocol);
     turn.finish(frame, Outcome::Unreachable);
 }

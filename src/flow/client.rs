@@ -31,14 +31,10 @@ pub struct Client {
     pub(super) link: RefCell<Link>,
     /// The connection that it has for itself while it is.
     pub(super) exclusive: RefCell<Option<Rc<Lane<Waiter>>>>,
-    /// Whether that connection has, or may have, a state that it can't go back to the pool with.
-    pub(super) tainted: Cell<bool>,
     /// An FCA.FLUSH of the embedded store that is on its way.
     pub(super) flushing: RefCell<Option<Flushing>>,
     /// The large reply that it is handed in pieces.
     pub(super) receiving: RefCell<Option<Receiving>>,
-    /// Whether it goes on writing what is not read, and so may take no reply before it is done.
-    pub(super) insists: Cell<bool>,
     /// Whether it was handed one since this was taken: what waited behind that was held up by the client itself.
     pub held_up: Cell<bool>,
     /// Whether it stands in the list of those to be flushed at the end of the turn.
@@ -49,8 +45,6 @@ pub struct Client {
     blocked: Cell<bool>,
     /// The session's task has stopped reading until replies have left.
     pub stalled: Cell<bool>,
-    /// The session's protocol or database changed: its lane is to be looked up anew once the request in hand is done.
-    pub(super) relink_later: Cell<bool>,
     /// The connection failed, or exceeded a limit: nothing is written or read any more.
     pub broken: Cell<bool>,
 }
@@ -64,16 +58,13 @@ impl Client {
             session: RefCell::new(session),
             link: RefCell::new(link),
             exclusive: RefCell::new(None),
-            tainted: Cell::new(false),
             flushing: RefCell::new(None),
             receiving: RefCell::new(None),
-            insists: Cell::new(false),
             held_up: Cell::new(false),
             dirty: Cell::new(false),
             task: RefCell::new(None),
             blocked: Cell::new(false),
             stalled: Cell::new(false),
-            relink_later: Cell::new(false),
             broken: Cell::new(false),
         })
     }
@@ -124,9 +115,7 @@ impl Client {
     /// Puts a reply into its place, to be written at the end of the turn.
     #[inline]
     pub(super) fn fill(self: &Rc<Self>, session: &mut Session, slot: Slot, frame: &[u8]) {
-        if !session.replies.has_buffer() {
-            session.replies.lend_buffer(self.core.take_buffer());
-        }
+        self.lend_buffer(session);
         session.fill(slot, frame);
         self.mark_dirty();
     }
@@ -136,18 +125,18 @@ impl Client {
         if piece.is_empty() {
             return;
         }
-        if !session.replies.has_buffer() {
-            session.replies.lend_buffer(self.core.take_buffer());
-        }
+        self.lend_buffer(session);
         session.replies.append_to_first(piece);
         self.mark_dirty();
     }
 
-    /// Says whether a client that is not read at present goes on writing all the same.
+    /// Says whether a client that takes a large reply, and is not read meanwhile, goes on writing all the same.
     pub fn set_insists(&self, insists: bool) {
-        self.insists.set(insists);
-        if insists && let Some(receiving) = &*self.receiving.borrow() {
-            receiving.resume();
+        if let Some(receiving) = &*self.receiving.borrow() {
+            receiving.insists.set(insists);
+            if insists {
+                receiving.resume();
+            }
         }
     }
 
@@ -159,9 +148,7 @@ impl Client {
     /// Answers a request at once.
     #[inline]
     pub(super) fn say(self: &Rc<Self>, session: &mut Session, write: impl FnOnce(&mut Vec<u8>)) {
-        if !session.replies.has_buffer() {
-            session.replies.lend_buffer(self.core.take_buffer());
-        }
+        self.lend_buffer(session);
         session.replies.say(write);
         self.mark_dirty();
     }
@@ -172,9 +159,7 @@ impl Client {
         if session.modes.has(Mode::ReplyOff) && session.protocol == Protocol::Resp2 {
             return;
         }
-        if !session.replies.has_buffer() {
-            session.replies.lend_buffer(self.core.take_buffer());
-        }
+        self.lend_buffer(session);
         session.replies.push(frame);
         self.mark_dirty();
     }
@@ -182,6 +167,14 @@ impl Client {
     /// Answers a request that is none with an error.
     pub fn say_error(self: &Rc<Self>, session: &mut Session, error: &ReplyError) {
         self.say(session, |out| error.append_to(out));
+    }
+
+    /// The session is about to be given something to write.
+    #[inline]
+    fn lend_buffer(&self, session: &mut Session) {
+        if !session.replies.has_buffer() {
+            session.replies.lend_buffer(self.core.take_buffer());
+        }
     }
 
     #[inline]
@@ -242,13 +235,13 @@ impl Client {
         self.flushing.take();
         if let Some(receiving) = self.receiving.take() {
             // The rest is thrown away, on a connection that others shared; one of its own is not worth that.
-            self.tainted.set(true);
+            exclusive::taint(self);
             receiving.resume();
         }
         let session = &mut *self.session.borrow_mut();
         super::transaction::abandon(self, session, clock::now());
-        if session.blocked.is_some() || session.modes.need_connection() {
-            self.tainted.set(true);
+        if session.blocks || session.modes.need_connection() {
+            exclusive::taint(self);
         }
         (session.modes, session.replies) = Default::default();
         exclusive::settle(self, session);

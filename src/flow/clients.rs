@@ -189,8 +189,7 @@ pub(super) fn ask(call: &Call<'_>, session: &mut Session, question: Question) ->
         _ if is_judged => return call.reject(session, &ReplyError::new(UNJUDGED)),
         _ => None,
     };
-    let slot = session.replies.open();
-    session.gate = Some(slot);
+    let slot = session.open_gated();
     let inquiry = Inquiry {
         client: Rc::clone(call.client),
         slot,
@@ -259,7 +258,7 @@ pub fn answer<'a>(question: &Question, clients: impl Iterator<Item = &'a Rc<Clie
                 }
             }
             Question::Unblock { id, .. } => {
-                if session.id == *id && session.is_blocking() {
+                if session.id == *id && session.blocks {
                     findings.blocked_in = client.exclusive.borrow().as_ref().and_then(|lane| lane.server_id());
                 }
             }
@@ -333,12 +332,13 @@ impl Inquiry {
         let turn = Turn { client: &client, session, to: To::Slot(slot), family, deadline, now: clock::now() };
         let mut frame = Vec::new();
         let outcome = match &*question {
-            Question::Redirect(redirect) => return tracking::on_target(turn, redirect, findings.redirect),
-            // Half a list, or a count of some, would be taken for the whole.
-            Question::List(_) | Question::Kill { .. } if !heard_all => {
+            // Half a list, or a count of some, would be taken for the whole; and a client that was not found may be on the
+            // worker that was not heard.
+            _ if !heard_all && findings.redirect.is_none() && findings.blocked_in.is_none() => {
                 encode::error(&mut frame, "ERR not all of fca-proxy's workers answered in time (upstream.timeout)");
                 Outcome::Error
             }
+            Question::Redirect(redirect) => return tracking::on_target(turn, redirect, findings.redirect),
             Question::List(_) => {
                 findings.lines.sort_unstable();
                 let text: String = findings.lines.into_iter().map(|(_, line)| line).collect();

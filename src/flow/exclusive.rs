@@ -23,24 +23,28 @@ pub(super) enum Taken {
 
 /// The session's own connection; it gets one where it has none.
 pub(super) fn take(call: &Call<'_>, session: &Session) -> Taken {
-    if looks_up(session) {
+    let has_none = call.client.exclusive.borrow().as_ref().is_none_or(|lane| lane.is_dead());
+    if looks_up(session) || (has_none && session.replies.in_flight() > 0) {
         return Taken::WaitUntilAnswered;
     }
-    let mut exclusive = call.client.exclusive.borrow_mut();
-    if exclusive.as_ref().is_none_or(|lane| lane.is_dead()) {
-        if session.replies.in_flight() > 0 {
-            return Taken::WaitUntilAnswered;
-        }
-        if let Link::Lane(_, node) = call.link
-            && !session.transaction.is_lost()
-        {
-            *exclusive = Some(node.exclusive_lane(lane_key(session)));
-            call.client.tainted.set(false);
-        }
+    own(call.client, session, call.link).map_or(Taken::Unreachable, Taken::Lane)
+}
+
+/// The same for a session of which nothing is in flight elsewhere, if there is one to be had.
+pub(super) fn own(client: &Client, session: &Session, link: &Link) -> Option<Rc<Lane<Waiter>>> {
+    let mut exclusive = client.exclusive.borrow_mut();
+    if exclusive.as_ref().is_none_or(|lane| lane.is_dead())
+        && let Link::Lane(_, node) = link
+    {
+        *exclusive = Some(node.exclusive_lane(lane_key(session)));
     }
-    match exclusive.as_ref().filter(|lane| lane.accepts().is_ok()) {
-        Some(lane) => Taken::Lane(Rc::clone(lane)),
-        None => Taken::Unreachable,
+    exclusive.clone().filter(|lane| lane.accepts().is_ok())
+}
+
+/// The session's own connection, if it has one, can't go back to the pool.
+pub(super) fn taint(client: &Client) {
+    if let Some(lane) = &*client.exclusive.borrow() {
+        lane.taint();
     }
 }
 
@@ -76,11 +80,7 @@ pub(super) fn settle(client: &Client, session: &Session) {
         && let Link::Lane(_, node) = &*client.link.borrow()
     {
         drop(lane.listen(None));
-        if client.tainted.take() {
-            lane.end();
-        } else {
-            node.release(lane);
-        }
+        node.release(lane);
     }
 }
 

@@ -20,7 +20,6 @@ use crate::resp::{Protocol, ReplyError, elements, encode, payload};
 use crate::session::Session;
 use crate::upstream::Lane;
 use std::rc::Rc;
-use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 /// How many keys one SCAN looks at, and so how many one UNLINK removes at most (SCAN may return a few more).
@@ -86,16 +85,14 @@ pub(super) fn start(
     Ok(match call.link {
         _ if !namespace.enabled => call.say(session, Outcome::Ok, |out| encode::integer(out, 0)),
         Link::Embedded(store) => {
-            let slot = session.replies.open();
-            session.gate = Some(slot);
+            let slot = session.open_gated();
             let waiter = call.waiter(To::Slot(slot), Step::Flush(Box::new(flush)));
-            *call.client.flushing.borrow_mut() = Some(Flushing { store: Arc::clone(store), waiter });
+            *call.client.flushing.borrow_mut() = Some(Flushing { store: store.clone(), waiter });
             call.client.wake();
             Handled::Done
         }
         Link::Lane(lane, _) if lane.accepts().is_ok() => {
-            let slot = session.replies.open();
-            session.gate = Some(slot);
+            let slot = session.open_gated();
             let mut command = Vec::new();
             encode::command(&mut command, &flush.scan());
             lane.push(call.deadline, call.waiter(To::Slot(slot), Step::Flush(Box::new(flush))), &command);
@@ -183,7 +180,7 @@ pub(super) fn step_embedded(client: &Rc<Client>, now: Instant) -> bool {
 
 /// One SCAN and its UNLINK: how many keys were removed.
 fn step_of(store: &SharedStore, database: u32, flush: &mut Flush) -> i64 {
-    let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut store = store.lock();
     let (mut found, mut removed) = (Vec::new(), Vec::new());
     store.execute(clock::unix_ms(), database, Protocol::Resp2, &flush.scan(), &mut found);
     let Some(unlink) = flush.take_scan(&found) else {

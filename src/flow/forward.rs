@@ -11,7 +11,6 @@ use crate::metrics::{Limit, Outcome};
 use crate::resp::Arguments;
 use crate::session::Session;
 use crate::upstream::{Lane, Refused};
-use std::sync::PoisonError;
 
 /// Sends a request on the lane that the session is on.
 #[inline]
@@ -59,9 +58,7 @@ pub(super) fn execute(call: &Call<'_>, session: &mut Session, store: &SharedStor
     let (database, protocol) = (session.database, session.protocol);
     call.client.say(session, |out| {
         let before = out.len();
-        // A panic while the lock was held would be a fault of one command; the store's own books are kept per entry.
-        let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
-        store.execute(clock::unix_ms(), database, protocol, command, out);
+        store.lock().execute(clock::unix_ms(), database, protocol, command, out);
         if out.get(before) == Some(&b'-') {
             outcome = Outcome::Error;
             out_of_memory = out[before..].starts_with(b"-OOM ");

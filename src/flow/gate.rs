@@ -45,13 +45,18 @@ fn refusal(call: &Call<'_>, command: &Command, request: Arguments<'_>) -> Option
         Kind::Admin if call.settings.admin_commands.contains(&name) => return None,
         Kind::Admin => format!("ERR {name} is refused by fca-proxy: allow it with upstream.admin_commands"),
         // Its connection would be a debugger's from then on, until it is closed.
-        Kind::Script if !request.at(1).is_some_and(|word| word.eq_ignore_ascii_case(b"DEBUG")) => return None,
+        Kind::Script if !begins_debugging(request) => return None,
         Kind::Script => "ERR SCRIPT DEBUG is refused by fca-proxy: a debugger must connect to Redis itself".to_owned(),
         Kind::ClusterClient if command.takes(request.len()) => return None,
         Kind::ClusterClient => return Some(ReplyError::wrong_arity(name)),
         _ => format!("ERR {name} is refused by fca-proxy: a replica must connect to Redis itself"),
     };
     Some(ReplyError::new(text))
+}
+
+fn begins_debugging(request: Arguments<'_>) -> bool {
+    let is = |place, word: &str| request.at(place).is_some_and(|other| other.eq_ignore_ascii_case(word.as_bytes()));
+    is(1, "DEBUG") && (is(2, "YES") || is(2, "SYNC"))
 }
 
 /// What a Redis says that is no node of a cluster, as the proxy is none to its clients. On a node these commands would

@@ -58,6 +58,8 @@ impl Learned {
 /// asked, and the request is to be offered again.
 pub(super) fn flags(call: &Call<'_>, session: &mut Session, name: &[u8]) -> Option<Flags> {
     let plain = Some(Flags::default());
+    // What one request could not learn is no word about the next.
+    let lesson = std::mem::replace(&mut session.lesson, Lesson::None);
     let Link::Lane(lane, node) = call.link else { return plain };
     if name.len() > NAME_BYTES_MAX || lane.accepts().is_err() {
         return plain;
@@ -67,18 +69,13 @@ pub(super) fn flags(call: &Call<'_>, session: &mut Session, name: &[u8]) -> Opti
     if let Some(flags) = learned.find(name) {
         return Some(flags);
     }
-    match std::mem::replace(&mut session.lesson, Lesson::Awaited) {
-        Lesson::None => {
-            let waiter = call.waiter(To::Nowhere, Step::Learn(name.into()));
-            lane.push_with(call.deadline, waiter, &[], |out| encode::command(out, &[b"COMMAND", b"INFO", name]));
-            None
-        }
-        Lesson::Awaited => None,
-        Lesson::Failed => {
-            session.lesson = Lesson::None;
-            plain
-        }
+    if lesson == Lesson::Failed {
+        return plain;
     }
+    session.lesson = Lesson::Awaited;
+    let waiter = call.waiter(To::Nowhere, Step::Learn(name.into()));
+    lane.push_with(call.deadline, waiter, &[], |out| encode::command(out, &[b"COMMAND", b"INFO", name]));
+    None
 }
 
 /// The upstream has said what it knows of a command, or could not be asked.

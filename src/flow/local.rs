@@ -5,7 +5,7 @@
 //! the upstream, once for each database, whether it has it. Leaves INFO and COMMAND to `introspect.rs`, AUTH and what
 //! HELLO has of it to `login.rs`.
 
-use super::request::{Call, Handled, relink};
+use super::request::{Call, Handled};
 use super::step::{Step, To, Turn, Waiter};
 use super::{Client, Link, clients, exclusive, introspect, lane_key, login, tracking, transaction};
 use crate::command::Local;
@@ -13,7 +13,6 @@ use crate::metrics::Outcome;
 use crate::resp::{Arguments, Protocol, ReplyError, encode};
 use crate::session::{Ending, Identity, Mode, Modes, Session};
 use crate::upstream::{Failure, Lane, LaneKey, Tenure};
-use std::rc::Rc;
 use std::time::Instant;
 
 /// What a server says of its version when the upstream has not told it.
@@ -141,7 +140,6 @@ fn hello(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, argumen
             return Handled::WaitUntilAnswered;
         }
         session.protocol = protocol;
-        call.client.relink_later.set(true);
     }
     if let Some(name) = hello.name {
         session.identity.name = name.to_vec();
@@ -175,9 +173,8 @@ fn tell_watching_lane(call: &Call<'_>, session: &mut Session, protocol: Protocol
     if !is_its_own(lane) {
         return false;
     }
-    call.client.tainted.set(true);
-    let slot = session.replies.open();
-    session.gate = Some(slot);
+    lane.taint();
+    let slot = session.open_gated();
     let version: &[u8] = if protocol == Protocol::Resp3 { b"3" } else { b"2" };
     lane.push_with(call.deadline, call.waiter(To::Slot(slot), Step::Hello), &[], |out| {
         encode::command(out, &[b"HELLO", version]);
@@ -238,7 +235,6 @@ fn select(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]]) -> Handle
             // Nobody could be asked in time; a database that is not there is told when it is used.
             part_from_exclusive(call.client, session);
             session.database = database;
-            call.client.relink_later.set(true);
             call.say(session, Outcome::Unreachable, |out| encode::simple(out, "OK"))
         }
         Link::Embedded(_) | Link::Disabled => {
@@ -247,40 +243,33 @@ fn select(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]]) -> Handle
         }
         Link::Lane(lane, _) if is_its_own(lane) => {
             // The session's own connection changes its database, and can't go back to the pool.
-            call.client.tainted.set(true);
-            let slot = session.replies.open();
-            session.gate = Some(slot);
-            lane.push_with(call.deadline, call.waiter(To::Slot(slot), Step::Select(database)), &[], |out| {
-                encode::command(out, &[b"SELECT", database.to_string().as_bytes()]);
-            });
-            Handled::Done
+            lane.taint();
+            ask_for_database(call, session, lane, database)
         }
         Link::Lane(..) if database != session.database && session.replies.in_flight() > 0 => Handled::WaitUntilAnswered,
         Link::Lane(_, node) => {
             let lane = node.shared_lane(LaneKey { database, ..lane_key(session) });
-            let slot = session.replies.open();
-            let waiter = call.waiter(To::Slot(slot), Step::Select(database));
             // A user may lack the permission even for a database that it is in.
             let anybody_may = session.login.is_none() && !login::is_wanted(session, node);
             if (lane.is_ready() && anybody_may) || lane.accepts().is_err() {
                 // Known to be accepted, or nobody there to ask.
-                finish_select(call.client, session, slot, database);
+                session.database = database;
+                call.say(session, Outcome::Ok, |out| encode::simple(out, "OK"))
             } else {
-                session.gate = Some(slot);
                 // It is in that database already: this asks without changing anything.
-                lane.push_with(call.deadline, waiter, &[], |out| {
-                    encode::command(out, &[b"SELECT", database.to_string().as_bytes()]);
-                });
+                ask_for_database(call, session, &lane, database)
             }
-            Handled::Done
         }
     }
 }
 
-fn finish_select(client: &Rc<Client>, session: &mut Session, slot: crate::session::Slot, database: u32) {
-    session.database = database;
-    client.relink_later.set(true);
-    client.fill(session, slot, b"+OK\r\n");
+/// Selects a database on a lane; what comes behind waits for the answer.
+fn ask_for_database(call: &Call<'_>, session: &mut Session, lane: &Lane<Waiter>, database: u32) -> Handled {
+    let slot = session.open_gated();
+    lane.push_with(call.deadline, call.waiter(To::Slot(slot), Step::Select(database)), &[], |out| {
+        encode::command(out, &[b"SELECT", database.to_string().as_bytes()]);
+    });
+    Handled::Done
 }
 
 /// The lane of another database is there.
@@ -289,7 +278,6 @@ pub(super) fn on_selected(turn: Turn<'_>, database: u32, frame: &[u8]) {
         return turn.finish(frame, Outcome::Error);
     }
     turn.session.database = database;
-    relink(turn.client, turn.session);
     turn.finish(b"+OK\r\n", Outcome::Ok);
 }
 
@@ -299,7 +287,6 @@ pub(super) fn on_select_failed(turn: Turn<'_>, database: u32, failure: &Failure)
         return turn.finish_error(words);
     }
     turn.session.database = database;
-    relink(turn.client, turn.session);
     turn.finish(b"+OK\r\n", Outcome::Unreachable);
 }
 
@@ -313,7 +300,7 @@ fn reset(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]]) -> Handled
         return Handled::WaitUntilAnswered;
     }
     if session.modes.need_connection() {
-        call.client.tainted.set(true);
+        exclusive::taint(call.client);
     }
     session.modes = Modes::default();
     session.replies.mute(false);
@@ -325,7 +312,6 @@ fn reset(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]]) -> Handled
         Link::Lane(_, node) => node.database(),
         _ => 0,
     };
-    call.client.relink_later.set(true);
     call.say(session, Outcome::Ok, |out| encode::simple(out, "RESET"))
 }
 

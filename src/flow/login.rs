@@ -13,7 +13,7 @@
 //! ```
 
 use super::local::{hello_reply, is_its_own, part_from_exclusive};
-use super::request::{Call, Handled, relink};
+use super::request::{Call, Handled};
 use super::step::{Step, To, Turn, is_outage};
 use super::{Client, Link, Node, lane_key};
 use crate::config::{Credentials, Secret};
@@ -119,9 +119,8 @@ fn ask(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, login: Lo
         && is_its_own(lane)
     {
         // The connection that watches keys becomes the user's itself, and can't go back to the pool.
-        call.client.tainted.set(true);
-        let slot = session.replies.open();
-        session.gate = Some(slot);
+        lane.taint();
+        let slot = session.open_gated();
         lane.push(call.deadline, call.waiter(To::Slot(slot), Step::Login(Box::new(login))), request.bytes());
         return Handled::Done;
     }
@@ -144,14 +143,12 @@ fn ask(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, login: Lo
         }
         let lane = node.shared_lane(key);
         if lane.accepts().is_ok() {
-            let slot = session.replies.open();
-            session.gate = Some(slot);
+            let slot = session.open_gated();
             lane.push(call.deadline, call.waiter(To::Slot(slot), Step::Login(Box::new(login))), &command);
             return Handled::Done;
         }
     }
     let reply = become_unverified(call.client, session, login);
-    call.client.relink_later.set(true);
     call.say(session, Outcome::Unreachable, |out| out.extend_from_slice(&reply))
 }
 
@@ -162,7 +159,6 @@ pub(super) fn on_reply(turn: Turn<'_>, login: Login, frame: &[u8]) {
         b'-' => turn.finish(frame, Outcome::Error),
         _ => {
             let reply = become_one(turn.client, turn.session, login);
-            relink(turn.client, turn.session);
             turn.finish(&reply, Outcome::Ok);
         }
     }
@@ -176,7 +172,6 @@ pub(super) fn on_failure(turn: Turn<'_>, login: Login, failure: &Failure) {
     // Whose that connection is now is not known.
     part_from_exclusive(turn.client, turn.session);
     let reply = become_unverified(turn.client, turn.session, login);
-    relink(turn.client, turn.session);
     turn.finish(&reply, Outcome::Unreachable);
 }
 
@@ -206,11 +201,12 @@ fn become_unverified(client: &Client, session: &mut Session, mut login: Login) -
 pub(super) fn join_verified(client: &Client, session: &mut Session) {
     let Some(credentials) = session.login.as_ref().filter(|_| session.replies.in_flight() == 0) else { return };
     let verified = match &*client.link.borrow() {
-        Link::Lane(lane, _) if lane.is_ready() && client.exclusive.borrow().is_none() => {
+        // Until its first request the session may still be on the connection that it had before.
+        Link::Lane(lane, _) if lane.key.login != session.login || !lane.is_ready() => return,
+        Link::Lane(..) if client.exclusive.borrow().is_none() => {
             Rc::new(Credentials { unverified_of: None, ..Credentials::clone(credentials) })
         }
         _ => return,
     };
     session.login = Some(verified);
-    relink(client, session);
 }

@@ -23,6 +23,7 @@ mod login;
 mod pubsub;
 mod request;
 mod settings;
+mod shared_store;
 mod step;
 mod stream;
 mod tracking;
@@ -32,10 +33,10 @@ pub use client::Client;
 pub use clients::{Crew, Findings, Inquiry, Question, answer};
 pub use request::{Handled, handle};
 pub use settings::{Namespace, Settings};
+pub use shared_store::SharedStore;
 pub use step::{Step, Waiter};
 pub use stream::{Begun, Upload, begin};
 
-use crate::embedded::Store;
 use crate::metrics::{Counter, Recorder, Registry};
 use crate::upstream::{Failure, Lane, LaneKey, Node, NodeState, NodeStatus, Popped, Replies, Room};
 use std::cell::{Cell, RefCell};
@@ -43,14 +44,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
-
-/// The embedded store as the workers share it. The one lock of the program: it is held for one command, and only where
-/// there is no upstream.
-#[expect(
-    clippy::disallowed_types,
-    reason = "the one named exception: a store that all workers share without an upstream"
-)]
-pub type SharedStore = Arc<std::sync::Mutex<Store>>;
 
 /// Where a session's requests go.
 #[derive(Clone)]

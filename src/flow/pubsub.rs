@@ -80,8 +80,7 @@ pub(super) fn enter(call: &Call<'_>, session: &mut Session, request: Arguments<'
         Taken::Unreachable => call.say(session, Outcome::Unreachable, |out| encode::error(out, UNREACHABLE)),
         Taken::Lane(lane) => {
             listen(call.client, &lane);
-            let slot = session.replies.open();
-            session.gate = Some(slot);
+            let slot = session.open_gated();
             lane.push(call.deadline, call.waiter(To::Slot(slot), step), request.bytes());
             Handled::Done
         }

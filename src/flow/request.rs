@@ -12,6 +12,7 @@ use crate::command::{self, Command, Flags, Kind, Local};
 use crate::metrics::{Family, Outcome};
 use crate::resp::{Arguments, Protocol, ReplyError};
 use crate::session::{Ending, Mode, Session};
+use crate::upstream::LaneKey;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -68,15 +69,11 @@ pub fn handle(
     arrived: Instant,
     now: Instant,
 ) -> Handled {
-    let handled = if session.modes.is_plain() {
+    if session.modes.is_plain() {
         carry_out(client, session, request, arrived, now)
     } else {
         carry_out_muted(client, session, request, arrived, now)
-    };
-    if client.relink_later.take() {
-        relink(client, session);
     }
-    handled
 }
 
 /// Carries out a request whose reply the client may not want (CLIENT REPLY).
@@ -161,13 +158,15 @@ pub(super) fn looks_up(session: &Session) -> bool {
     !session.lookups.is_empty() && session.replies.in_flight() > 0
 }
 
-/// Whether the session is to move to another lane, since this one was retired and nothing of it is in flight there.
+/// Whether the session is to move to another lane: it has become what this one is not (whoever changes that sees to it
+/// that nothing is in flight), or this one was retired and nothing of it is in flight there.
 #[inline]
 fn is_left(link: &Link, session: &Session) -> bool {
-    match link {
-        Link::Lane(lane, _) => lane.is_retired() && (session.replies.in_flight() == 0 || lane.is_dead()),
-        Link::Embedded(_) | Link::Disabled | Link::Unreachable => false,
-    }
+    let Link::Lane(lane, _) = link else { return false };
+    let LaneKey { protocol, database, login } = &lane.key;
+    (*protocol, *database) != (session.protocol, session.database)
+        || *login != session.login
+        || (lane.is_retired() && (session.replies.in_flight() == 0 || lane.is_dead()))
 }
 
 fn handle_special(
@@ -252,10 +251,12 @@ pub(super) fn is_http(name: &[u8]) -> bool {
 }
 
 /// Points a session at the lane of its protocol, database and login.
-pub(super) fn relink(client: &Client, session: &Session) {
+fn relink(client: &Client, session: &mut Session) {
     let link = &mut *client.link.borrow_mut();
     if let Link::Lane(lane, node) = link {
         let left = std::mem::replace(lane, node.shared_lane(lane_key(session)));
+        // The same allocation, so that comparing the two with each request is not comparing passwords.
+        session.login.clone_from(&lane.key.login);
         if left.key.login.is_some() {
             let key = left.key.clone();
             drop(left);

@@ -11,7 +11,7 @@ use super::gather::Gather;
 use super::introspect::{self, CommandMerge, Sections};
 use super::login::{self, Login};
 use super::pubsub::{self, Subscribe};
-use super::{Client, fca, flush, learned, local, tracking, transaction};
+use super::{Client, exclusive, fca, flush, learned, local, tracking, transaction};
 use crate::config::OnUnreachable;
 use crate::metrics::{Family, NamespaceLabel, Outcome};
 use crate::resp::{Protocol, encode};
@@ -257,7 +257,7 @@ pub(super) fn on_failure(waiter: Waiter, deadline: Instant, failure: &Failure, n
         Step::Subscribe(_) | Step::Monitor => pubsub::on_failure(turn, failure),
         Step::Tracking { on, .. } => tracking::on_failure(turn, on, failure),
         Step::NoTouch(_) => {
-            turn.client.tainted.set(true);
+            exclusive::taint(turn.client);
             turn.finish_unreachable();
         }
     }

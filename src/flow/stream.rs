@@ -2,10 +2,10 @@
 //!
 //! Guarantees: of a request that is only forwarded, or of its reply, no more is held than [`STREAM_BUFFER_BYTES`] each
 //! way, however large it is and however slow the other end (but for a client that writes and does not read: of its
-//! replies as much is held as `limits.output_bytes_pause` says, since it may be about to read); it has a budget for each step, not for the whole; nobody
-//! else waits behind it. A request whose upstream goes away is still read to its end, and answered nil in its place; a
-//! reply that can't be finished ends its client's connection. Leaves the bytes' boundaries to `resp`, reading to the
-//! session's task and the lane's.
+//! replies as much is held as `limits.output_bytes_pause` says, since it may be about to read); it has a budget for
+//! each step, not for the whole; nobody else waits behind it. A request whose upstream goes away is still read to its
+//! end, and answered nil in its place; a reply that can't be finished ends its client's connection. Leaves the bytes'
+//! boundaries to `resp`, reading to the session's task and the lane's.
 //!
 //! ```text
 //!   request   session's task ──begin / append / finish──▶ exclusive lane        full lane: the client is not read
@@ -50,12 +50,7 @@ pub struct Upload(Target);
 
 enum Target {
     /// To this lane, as long as its reply is due.
-    Lane {
-        lane: Rc<Lane<Waiter>>,
-        slot: Slot,
-        /// Whether the lane carried state before.
-        was_tainted: bool,
-    },
+    Lane { lane: Rc<Lane<Waiter>>, slot: Slot },
     /// Nowhere: it is answered so once it is whole.
     Nowhere { answer: Answer, family: Family },
 }
@@ -108,17 +103,10 @@ pub fn begin(
     let deadline = arrived + settings.timeout;
     exclusive::mind(client, session);
     session.last_command = command.map_or("NULL", |command| command.name);
-    let link = client.link.borrow();
-    let Link::Lane(_, node) = &*link else { return nowhere(Answer::Unreachable) };
     let queueing = session.transaction.is_queueing();
-    let mut exclusive = client.exclusive.borrow_mut();
-    if !queueing && exclusive.as_ref().is_none_or(|lane| lane.is_dead()) && deadline > now {
-        *exclusive = Some(node.exclusive_lane(lane_key(session)));
-        client.tainted.set(false);
-    }
-    let lane = exclusive.as_ref().filter(|lane| lane.accepts().is_ok() && deadline > now).map(Rc::clone);
-    drop(exclusive);
-    let (Some(lane), false) = (lane, queueing && session.transaction.is_lost()) else {
+    let is_hopeless = deadline <= now || (queueing && session.transaction.is_lost());
+    let lane = if is_hopeless { None } else { exclusive::own(client, session, &client.link.borrow()) };
+    let Some(lane) = lane else {
         if queueing {
             transaction::lose(client, session);
         }
@@ -131,9 +119,7 @@ pub fn begin(
     let step = if queueing { Step::Queued } else { Step::Forward };
     let waiter = Waiter { client: Rc::clone(client), to: To::Slot(slot), step, family };
     lane.begin(deadline, waiter, begun.bytes());
-    // Half a request stands on it: whatever happens now, nobody else can use it.
-    let was_tainted = client.tainted.replace(true);
-    Begun::Upload(Upload(Target::Lane { lane, slot, was_tainted }))
+    Begun::Upload(Upload(Target::Lane { lane, slot }))
 }
 
 /// Why an FCA command with an argument of so many bytes can't be carried out, whatever else it says.
@@ -174,10 +160,7 @@ impl Upload {
     pub fn finish(mut self, client: &Rc<Client>, session: &mut Session, now: Instant) {
         self.mind_reply(session);
         let (answer, family) = match self.0 {
-            Target::Lane { lane, was_tainted, .. } => {
-                lane.finish(now + client.core.settings.borrow().timeout);
-                return client.tainted.set(was_tainted);
-            }
+            Target::Lane { lane, .. } => return lane.finish(now + client.core.settings.borrow().timeout),
             Target::Nowhere { answer, family } => (answer, family),
         };
         let say = |session: &mut Session, outcome, write: &dyn Fn(&mut Vec<u8>)| {
@@ -236,6 +219,8 @@ pub(super) struct Receiving {
     lane: Rc<Lane<Waiter>>,
     /// Bytes that may still pass over a lane that others share.
     allowance: Cell<usize>,
+    /// Whether the client goes on writing what is not read, and so may take no reply before it is done.
+    pub(super) insists: Cell<bool>,
 }
 
 /// Where a read goes of a session that has lately received large replies: to a connection of its own, if one is to be
@@ -249,7 +234,6 @@ pub(super) fn go_apart(call: &Call<'_>, session: &mut Session) -> Option<Link> {
         return None;
     }
     let lane = node.spare_exclusive_lane(lane_key(session))?;
-    call.client.tainted.set(false);
     *exclusive = Some(Rc::clone(&lane));
     Some(Link::Lane(lane, Rc::clone(node)))
 }
@@ -269,7 +253,8 @@ pub(super) fn takes_parts(lane: &Rc<Lane<Waiter>>, waiter: &Waiter, declared: us
     match waiter.to {
         To::Slot(slot) if as_it_is && client.session.borrow().replies.is_first(slot) => {
             let allowance = if declared > SHARED_REPLY_BYTES_MAX { 0 } else { SHARED_REPLY_BYTES_MAX };
-            *client.receiving.borrow_mut() = Some(Receiving { lane: Rc::clone(lane), allowance: Cell::new(allowance) });
+            *client.receiving.borrow_mut() =
+                Some(Receiving { lane: Rc::clone(lane), allowance: Cell::new(allowance), insists: Cell::new(false) });
             Some(room(client, &mut client.session.borrow_mut(), 0))
         }
         _ => None,
@@ -289,15 +274,14 @@ pub(super) fn part(waiter: &Waiter, piece: &[u8]) -> Room {
 
 /// What there is room for after so many more bytes.
 fn room(client: &Client, session: &mut Session, more: usize) -> Room {
-    let is_long = client.receiving.borrow().as_ref().is_some_and(|receiving| {
+    let (mut is_long, mut bytes_max) = (false, STREAM_BUFFER_BYTES);
+    if let Some(receiving) = &*client.receiving.borrow() {
         receiving.allowance.set(receiving.allowance.get().saturating_sub(more));
-        receiving.allowance.get() == 0
-    });
-    let bytes_max = if client.insists.get() {
-        client.core.settings.borrow().limits.output_bytes_pause
-    } else {
-        STREAM_BUFFER_BYTES
-    };
+        is_long = receiving.allowance.get() == 0;
+        if receiving.insists.get() {
+            bytes_max = client.core.settings.borrow().limits.output_bytes_pause;
+        }
+    }
     let room = if session.replies.bytes() >= bytes_max {
         Room::Full
     } else if is_long {

@@ -10,7 +10,7 @@ use super::forward;
 use super::pubsub;
 use super::request::{Call, Handled};
 use super::step::{Step, To, Turn, Waiter};
-use super::{Client, Link, lane_key};
+use super::{Client, Link};
 use crate::metrics::Outcome;
 use crate::resp::{Arguments, ReplyError, encode};
 use crate::session::{Ending, Mode, Session};
@@ -92,8 +92,7 @@ fn tracking(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, rest
         let redirect = Redirect { on, id, words: request.iter().map(<[u8]>::to_vec).collect(), place };
         return clients::ask(call, session, Question::Redirect(redirect));
     }
-    let slot = session.replies.open();
-    session.gate = Some(slot);
+    let slot = session.open_gated();
     lane.push(call.deadline, call.waiter(To::Slot(slot), Step::Tracking { on, redirect: None }), request.bytes());
     Handled::Done
 }
@@ -107,18 +106,15 @@ fn target(request: &Arguments<'_>) -> Option<(u64, usize)> {
 
 /// This session is to hear another's invalidations, on a connection that the server knows by a number.
 pub(super) fn become_target(client: &Rc<Client>, session: &mut Session) -> Target {
-    let exclusive = &mut *client.exclusive.borrow_mut();
-    if exclusive.as_ref().is_none_or(|lane| lane.is_dead())
-        && session.replies.in_flight() == 0
-        && let Link::Lane(_, node) = &*client.link.borrow()
-    {
-        *exclusive = Some(node.exclusive_lane(lane_key(session)));
+    let has_one = client.exclusive.borrow().as_ref().is_some_and(|lane| !lane.is_dead());
+    if !has_one && session.replies.in_flight() > 0 {
+        return Target::Awaited;
     }
-    let Some(lane) = exclusive.as_ref().filter(|lane| !lane.is_dead()) else { return Target::Awaited };
+    let Some(lane) = exclusive::own(client, session, &client.link.borrow()) else { return Target::Awaited };
     session.modes.set(Mode::RedirectTarget, true);
     // The server may push to it as long as it lives.
-    client.tainted.set(true);
-    pubsub::listen(client, lane);
+    lane.taint();
+    pubsub::listen(client, &lane);
     lane.server_id().map_or(Target::Awaited, Target::Is)
 }
 
@@ -147,7 +143,7 @@ pub(super) fn on_tracking(turn: Turn<'_>, on: bool, redirect: Option<u64>, frame
         turn.session.modes.set(Mode::Untracked, false);
         turn.session.modes.redirect = redirect.filter(|_| on);
         // Whatever the server still remembers for it must not concern the next session.
-        turn.client.tainted.set(true);
+        exclusive::taint(turn.client);
         return turn.finish(frame, Outcome::Ok);
     }
     turn.finish(frame, Outcome::Error);
@@ -180,7 +176,8 @@ fn caching(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, rest:
         return forward::forward(call, session, request);
     }
     match rest {
-        [word] if word.eq_ignore_ascii_case(b"YES") || word.eq_ignore_ascii_case(b"NO") => {
+        // Redis looks at the mode first, then at the word.
+        [_] => {
             if session.modes.has(Mode::Untracked) {
                 return call.say(session, Outcome::Unreachable, |out| encode::simple(out, "OK"));
             }
@@ -188,7 +185,6 @@ fn caching(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, rest:
                         mode enabled";
             call.reject(session, &ReplyError::new(text))
         }
-        [_] => call.reject(session, &ReplyError::syntax()),
         _ => call.reject(session, &ReplyError::wrong_arity("client|caching")),
     }
 }
@@ -200,8 +196,7 @@ fn no_touch(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, rest
         Taken::WaitUntilAnswered => Handled::WaitUntilAnswered,
         Taken::Unreachable => forward::unreachable(call, session),
         Taken::Lane(lane) => {
-            let slot = session.replies.open();
-            session.gate = Some(slot);
+            let slot = session.open_gated();
             lane.push(call.deadline, call.waiter(To::Slot(slot), Step::NoTouch(on)), request.bytes());
             Handled::Done
         }
@@ -212,7 +207,7 @@ fn no_touch(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, rest
 pub(super) fn on_no_touch(turn: Turn<'_>, on: bool, frame: &[u8]) {
     if frame[0] == b'+' {
         turn.session.modes.set(Mode::NoTouch, on);
-        turn.client.tainted.set(true);
+        exclusive::taint(turn.client);
     }
     let outcome = if frame[0] == b'+' { Outcome::Ok } else { Outcome::Error };
     turn.finish(frame, outcome);

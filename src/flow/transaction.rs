@@ -6,7 +6,7 @@
 
 use super::exclusive::{self, Taken};
 use super::forward;
-use super::request::{Call, Handled, relink};
+use super::request::{Call, Handled};
 use super::step::{Step, To, Turn, Waiter, unreachable_frame};
 use super::{Client, Link, clients, fca, gate, local};
 use crate::command::{Command, Kind, Local, Transaction as Which};
@@ -49,10 +49,14 @@ pub(super) fn handle(
 }
 
 fn enter(call: &Call<'_>, session: &mut Session, which: Which, request: Arguments<'_>) -> Handled {
-    let lane = match exclusive::take(call, session) {
-        Taken::Lane(lane) => Some(lane),
-        Taken::WaitUntilAnswered => return Handled::WaitUntilAnswered,
-        Taken::Unreachable => None,
+    let lane = if session.transaction.is_lost() {
+        None
+    } else {
+        match exclusive::take(call, session) {
+            Taken::Lane(lane) => Some(lane),
+            Taken::WaitUntilAnswered => return Handled::WaitUntilAnswered,
+            Taken::Unreachable => None,
+        }
     };
     if lane.is_none() && call.settings.on_unreachable == OnUnreachable::Error {
         return forward::unreachable(call, session);
@@ -62,8 +66,8 @@ fn enter(call: &Call<'_>, session: &mut Session, which: Which, request: Argument
         _ => session.transaction.watch(),
     }
     match lane {
-        Some(lane) if !session.transaction.is_lost() => forward::send(call, session, &lane, request, Step::Enter),
-        _ => {
+        Some(lane) => forward::send(call, session, &lane, request, Step::Enter),
+        None => {
             lose(call.client, session);
             call.say(session, Outcome::Unreachable, |out| encode::simple(out, "OK"))
         }
@@ -73,7 +77,7 @@ fn enter(call: &Call<'_>, session: &mut Session, which: Which, request: Argument
 /// The transaction can't run any more. Its connection, if it lives, may still watch or queue: it must not go back.
 pub(super) fn lose(client: &Client, session: &mut Session) {
     session.transaction.lose();
-    client.tainted.set(true);
+    exclusive::taint(client);
 }
 
 fn unwatch(call: &Call<'_>, session: &mut Session, request: Arguments<'_>) -> Handled {
@@ -145,7 +149,7 @@ fn queue_local(
             let database = arguments.get(1).and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
             match database {
                 Some(database) if arguments.len() == 2 => {
-                    call.client.tainted.set(true);
+                    exclusive::taint(call.client);
                     queue_shaped(call, session, Shape::Select(database), |commands| {
                         commands.push(request.bytes().to_vec());
                     })
@@ -229,8 +233,7 @@ fn exec(call: &Call<'_>, session: &mut Session, request: Arguments<'_>) -> Handl
         Some(lane) => {
             // What it makes of the connection is to be known before the next request.
             let gates = !queued.is_plain() && queued.shapes().any(|shape| matches!(shape, Shape::Connection(_)));
-            let slot = session.replies.open();
-            session.gate = gates.then_some(slot);
+            let slot = if gates { session.open_gated() } else { session.replies.open() };
             let waiter = call.waiter(To::Slot(slot), Step::Exec(Box::new(queued)));
             lane.push(call.deadline, waiter, request.bytes());
             Handled::Done
@@ -298,7 +301,7 @@ pub(super) fn on_reply(turn: Turn<'_>, step: Step, frame: &[u8]) {
             });
             match merged {
                 Some(merged) => {
-                    take_selected(turn.client, turn.session, &queued, frame);
+                    take_selected(turn.session, &queued, frame);
                     turn.finish(&merged, outcome);
                 }
                 // Nil or an error: not executed, whatever was queued.
@@ -319,13 +322,13 @@ fn on_refused(client: &Client, session: &mut Session, frame: &[u8]) {
         session.transaction = Transaction::None;
     } else if session.transaction.is_queueing() {
         // Keys may be watched there from before.
-        client.tainted.set(true);
+        exclusive::taint(client);
         session.transaction = Transaction::None;
     }
 }
 
 /// A transaction that was executed may have selected another database.
-fn take_selected(client: &Client, session: &mut Session, queued: &Queued, frame: &[u8]) {
+fn take_selected(session: &mut Session, queued: &Queued, frame: &[u8]) {
     let replies = elements(frame).unwrap_or_default();
     let mut at = 0;
     for shape in queued.shapes() {
@@ -336,7 +339,6 @@ fn take_selected(client: &Client, session: &mut Session, queued: &Queued, frame:
         }
         at += shape.width();
     }
-    relink(client, session);
 }
 
 /// The upstream did not answer a command of a transaction.

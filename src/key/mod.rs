@@ -16,7 +16,7 @@ mod params;
 mod twin;
 
 pub use digest::{Digest, KeySecret, digest, is_digest};
-pub use glob::escape_glob;
+pub use glob::{escape_glob, glob_matches};
 pub use namespace::{NAMESPACE_BYTES_MAX, namespace_is_valid};
 pub use normalise::{NotUtf8, normalise};
 pub use params::{INTEGER_DIGITS_MAX, PARAMS_DEPTH_MAX, ParamsError, canonical_params};

@@ -46,13 +46,13 @@ pub struct Session {
     pub transaction: Transaction,
     /// The stateful modes it is in.
     pub modes: Modes,
-    /// The place of the reply to the blocking command that it waits in.
-    pub blocked: Option<Slot>,
     /// FCA.GETs that may still ask for a second spelling, as hashes of their entries, oldest first. A later write to
     /// one of these entries waits for them: else it would overtake the second question.
     pub lookups: VecDeque<u64>,
     /// No further request is carried out before this slot is filled: the last one changes what they mean.
-    pub gate: Option<Slot>,
+    gate: Option<Slot>,
+    /// Whether that one is a blocking command, which waits in the server on a connection that the session has for itself.
+    pub blocks: bool,
     /// Nor before this is over.
     pub lesson: Lesson,
     /// Whether the last that was heard of a request sent upstream is that its time was up.
@@ -114,20 +114,15 @@ impl Session {
             replies: ReplyQueue::default(),
             transaction: Transaction::None,
             modes: Modes::default(),
-            blocked: None,
             lookups: VecDeque::new(),
             gate: None,
+            blocks: false,
             lesson: Lesson::None,
             timed_out: false,
             reads_apart: 0,
             ending: Ending::No,
             last_command: "NULL",
         }
-    }
-
-    /// Whether it waits in a blocking command, on the connection that it has for itself.
-    pub fn is_blocking(&self) -> bool {
-        self.blocked.is_some()
     }
 
     /// Whether the next request may be carried out.
@@ -150,13 +145,20 @@ impl Session {
         self.ending != Ending::No && self.replies.in_flight() == 0 && self.replies.unsent().is_empty()
     }
 
+    /// The place for the reply to the next request, before which no further one is carried out.
+    pub fn open_gated(&mut self) -> Slot {
+        let slot = self.replies.open();
+        self.gate = Some(slot);
+        slot
+    }
+
     /// Fills a slot and opens the gate that waited for it.
     #[inline]
     pub fn fill(&mut self, slot: Slot, frame: &[u8]) {
         self.replies.fill(slot, frame);
         if self.gate == Some(slot) {
             self.gate = None;
-            self.blocked = None;
+            self.blocks = false;
         }
     }
 }

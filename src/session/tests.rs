@@ -64,8 +64,7 @@ fn bytes_that_wait_to_be_read_hold_requests_back() {
 #[test]
 fn a_gate_opens_with_its_own_reply_only() {
     let mut session = session();
-    let (before, gate) = (session.replies.open(), session.replies.open());
-    session.gate = Some(gate);
+    let (before, gate) = (session.replies.open(), session.open_gated());
     assert!(!takes_requests(&session));
     session.fill(before, b"+before\r\n");
     assert!(!takes_requests(&session), "an earlier reply opened the gate");
@@ -74,8 +73,7 @@ fn a_gate_opens_with_its_own_reply_only() {
     assert_eq!(session.replies.unsent(), b"+before\r\n+OK\r\n");
 
     // Filled ahead of an earlier one, it opens too: what it changed is known.
-    let (before, gate) = (session.replies.open(), session.replies.open());
-    session.gate = Some(gate);
+    let (before, gate) = (session.replies.open(), session.open_gated());
     session.fill(gate, b"+OK\r\n");
     assert!(takes_requests(&session));
     session.fill(before, b"+before\r\n");

@@ -2,7 +2,8 @@
 //!
 //! Guarantees: what comes back is a connection on which the upstream has answered a PING in the asked-for protocol and
 //! database, so a server that only accepts, is loading, or does not take a password is found out here; only one that
-//! asks for a password where none is known may leave it at saying so. The caller bounds the time. Sends nothing that a Redis older than 6 does not survive: an unknown HELLO is tolerated for RESP2.
+//! asks for a password where none is known may leave it at saying so. The caller bounds the time. Sends nothing that a
+//! Redis older than 6 does not survive: an unknown HELLO is tolerated for RESP2.
 
 use super::lane::LaneKey;
 use super::tls::Tls;

@@ -2,7 +2,7 @@
 //!
 //! Guarantees: what is sent in one turn of the worker leaves in one write at its end; a request is accepted only when
 //! its lane can be expected to carry it, else the caller is told at once. Belongs to one worker and is never borrowed
-//! across a call to a stranger. Leaves reading, writing and connecting to `task.rs`.
+//! across a call to a stranger, but for what `with_listener` is given, which may touch no lane. Leaves reading, writing and connecting to `task.rs`.
 
 use super::pipeline::Pipeline;
 use crate::config::Credentials;
@@ -34,6 +34,10 @@ pub enum Tenure {
 
 /// Requests of one lane that may be without a reply, those included whose time is up.
 const REQUESTS_MAX: usize = 1024 * 1024;
+
+/// How many requests may be in flight on an exclusive lane that is given back: the one that cleaned it (DISCARD, UNWATCH).
+/// What else its session has left there may be slow, and the next one would wait behind it.
+const CLEANING_REQUESTS_MAX: usize = 1;
 
 /// Bytes that a lane has for its upstream, or a client has to take, from which on no more is read of what is passed on
 /// in pieces. So far below what a lane keeps of its output buffer that one buffer does for all pieces.
@@ -79,6 +83,8 @@ pub struct Lane<W> {
     pub(super) queue: RefCell<Queue<W>>,
     /// Whether an exclusive lane waits in the pool for its next session.
     pooled: Cell<bool>,
+    /// Whether its connection has, or may have, a state that no other session is to find.
+    tainted: Cell<bool>,
     /// Who hears what the server says unasked on an exclusive lane.
     listener: RefCell<Option<W>>,
     has_listener: Cell<bool>,
@@ -142,6 +148,7 @@ impl<W> Lane<W> {
             server_id: Cell::new(None),
             queue: RefCell::new(queue),
             pooled: Cell::new(false),
+            tainted: Cell::new(false),
             listener: RefCell::new(None),
             has_listener: Cell::new(false),
             task: RefCell::new(None),
@@ -273,7 +280,8 @@ impl<W> Lane<W> {
         self.has_listener.get()
     }
 
-    /// What `read` makes of the listener and of the waiter of the oldest request, as far as they are there.
+    /// What `read`, which may touch no lane, makes of the listener and of the waiter of the oldest request, as far as they
+    /// are there.
     pub fn with_listener<T>(&self, read: impl FnOnce(&W, Option<&mut W>) -> T) -> Option<T> {
         let listener = self.listener.borrow();
         let queue = &mut *self.queue.borrow_mut();
@@ -312,6 +320,18 @@ impl<W> Lane<W> {
             // Its task sets the time at which it has been there for too long.
             self.wake();
         }
+    }
+
+    /// The connection has, or may have, a state that no other session is to find: it won't go back to the pool.
+    pub fn taint(&self) {
+        self.tainted.set(true);
+    }
+
+    /// Whether the next session would find the connection as if it were new: nothing is left on it, nor anything slow
+    /// before it.
+    pub(super) fn is_clean(&self) -> bool {
+        let queue = self.queue.borrow();
+        !self.tainted.get() && queue.upload != Upload::Open && queue.pipeline.len() <= CLEANING_REQUESTS_MAX
     }
 
     pub(super) fn is_pooled(&self) -> bool {

@@ -1,9 +1,9 @@
 //! One upstream server, as one worker sees it.
 //!
-//! Guarantees: one shared lane for each protocol and database in use; exclusive lanes come from a pool of warm ones
-//! and go back to it; the number of connections of the whole process is bounded; one breaker for all of them, one
-//! prober while it is open. [`NodeStatus`] is the little that workers share: counts, and who says in the log that the
-//! upstream went or came back.
+//! Guarantees: one shared lane for each protocol, database and login in use; exclusive lanes come from a pool of warm
+//! ones and go back to it clean or not at all; the number of connections of the whole process is bounded; one breaker
+//! for all of them, one prober while it is open. [`NodeStatus`] is the little that workers share: counts, and who says
+//! in the log that the upstream went or came back.
 
 use super::breaker::{Backoff, Breaker};
 use super::connect::{Address, ConnectError, ServerFacts, Stream, connect};
@@ -36,6 +36,8 @@ pub struct NodeOptions {
     pub dead_after: Duration,
     /// Time for connecting and shaking hands.
     pub connect_timeout: Duration,
+    /// A connection beside the main one that no session has for so long is closed.
+    pub idle_timeout: Duration,
     /// Waits between probes of an upstream that is gone.
     pub backoff: Backoff,
     /// Unsent bytes of one lane; past it requests are refused.
@@ -50,7 +52,8 @@ pub struct NodeOptions {
 /// while ends by itself. Enough for every connection that `upstream.connections_max` allows by default.
 const IDLE_EXCLUSIVE_MAX: usize = 512;
 
-/// How many shared lanes a worker keeps at most: two protocols times the databases that clients select.
+/// From how many shared lanes on a worker ends one that nobody uses for each that it makes: two protocols times the
+/// databases that clients select, and some users.
 const SHARED_MAX: usize = 64;
 
 /// Who holds a lane that no session uses: the node's list, its task, and the task that watches over that one.
@@ -232,14 +235,11 @@ impl<R: Replies> Node<R> {
         (is_warm || (self.is_up() && self.may_connect())).then(|| self.exclusive_lane(key))
     }
 
-    /// Takes a shared lane out of use, because one client holds up the others on it; false where there may be no
-    /// connection in its place.
-    pub(super) fn retire(self: &Rc<Self>, lane: &Rc<Lane<R::Waiter>>) -> bool {
-        if lane.is_retired() {
-            return true;
-        }
-        if !self.may_connect() {
-            return false;
+    /// Takes a shared lane out of use, because one client holds up the others on it, unless there may be no connection in
+    /// its place.
+    pub(super) fn retire(self: &Rc<Self>, lane: &Rc<Lane<R::Waiter>>) {
+        if lane.is_retired() || !self.may_connect() {
+            return;
         }
         lane.retire();
         self.recorder.add(Counter::UpstreamRetiredLanes, 1);
@@ -247,7 +247,6 @@ impl<R: Replies> Node<R> {
         if lane.key == self.main_key() {
             self.shared_lane(lane.key.clone());
         }
-        true
     }
 
     /// Whether one more connection is likely to be had.
@@ -272,15 +271,17 @@ impl<R: Replies> Node<R> {
         lane.end();
     }
 
-    /// Takes back an exclusive lane whose connection carries no state any more.
+    /// Takes back an exclusive lane that its session has no more use for: kept for the next one, or ended where anything
+    /// is left on it.
     pub fn release(&self, lane: Rc<Lane<R::Waiter>>) {
         let mut idle = self.idle_exclusive.borrow_mut();
         idle.retain(|lane| !lane.is_dead());
         if lane.is_dead() {
             return;
         }
-        if lane.key.login.as_ref().is_some_and(|login| login.unverified_of.is_some()) {
-            // Its session goes on with the others of its user.
+        // A session whose login is verified goes on with the others of its user.
+        let is_one_sessions = lane.key.login.as_ref().is_some_and(|login| login.unverified_of.is_some());
+        if is_one_sessions || !lane.is_clean() {
             return lane.end();
         }
         if idle.len() >= IDLE_EXCLUSIVE_MAX {

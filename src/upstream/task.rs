@@ -34,9 +34,6 @@ const READ_ROOM_MIN: usize = 16 * 1024;
 /// How many times a lane reads before it writes, looks at the time, and lets the sessions of its worker have their turn.
 const READS_PER_TURN_MAX: usize = 16;
 
-/// After how long without work a lane that no session has is closed, unless it is the main one.
-const UNUSED_AFTER: Duration = Duration::from_secs(10);
-
 /// An output buffer that grew beyond this is given back once it is empty, in bytes.
 const OUTPUT_KEEP_BYTES: usize = 1024 * 1024;
 
@@ -84,8 +81,12 @@ async fn run<R: Replies>(node: Rc<Node<R>>, lane: Rc<Lane<R::Waiter>>) {
                 continue;
             }
             Work::End => {
-                drop(lane.listen(None));
-                return fail_all(&node, &lane, &Failure::Unsent);
+                fail_all(&node, &lane, &Failure::Unsent);
+                // However the lane came to its end: nothing else tells whoever listens here.
+                if let Some(listener) = lane.listen(None) {
+                    node.replies.lost(listener);
+                }
+                return;
             }
         }
         eager = lane.key == node.main_key();
@@ -130,9 +131,6 @@ async fn run<R: Replies>(node: Rc<Node<R>>, lane: Rc<Lane<R::Waiter>>) {
         }
         if lane.tenure == Tenure::Exclusive || lane.is_retired() {
             lane.end();
-            if let Some(listener) = lane.listen(None) {
-                node.replies.lost(listener);
-            }
         }
     }
 }
@@ -416,7 +414,7 @@ impl<'a, R: Replies> Running<'a, R> {
 
     /// Whether a shared lane beside the main one, or a pooled one, has had nothing to do for a while and has no session.
     fn is_unused(&mut self, now: Instant) -> bool {
-        if !self.was_idle || !self.is_spare() || now < self.quiet_since + UNUSED_AFTER {
+        if !self.was_idle || !self.is_spare() || now < self.quiet_since + self.node.options.idle_timeout {
             return false;
         }
         let unused = match self.lane.tenure {
@@ -450,7 +448,7 @@ impl<'a, R: Replies> Running<'a, R> {
     fn next_timeout(&self) -> Option<Instant> {
         let deadline = self.lane.queue.borrow().pipeline.poll_timeout();
         let dead = self.dead_at();
-        let unused = (self.was_idle && self.is_spare()).then(|| self.quiet_since + UNUSED_AFTER);
+        let unused = (self.was_idle && self.is_spare()).then(|| self.quiet_since + self.node.options.idle_timeout);
         deadline.into_iter().chain(dead).chain(unused).min()
     }
 

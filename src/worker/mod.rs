@@ -195,7 +195,7 @@ async fn run(shared: Shared, mut inbox: mpsc::Receiver<Message>, crew: Inboxes, 
 fn link(shared: &Shared, core: &Rc<Core>, recorder: Arc<Recorder>) -> Link {
     let upstream = &shared.config.upstream;
     if let Some(store) = &shared.store {
-        return Link::Embedded(Arc::clone(store));
+        return Link::Embedded(store.clone());
     }
     let (Some(status), Some(address)) = (&shared.upstream, &shared.address) else {
         return Link::Disabled;
@@ -210,6 +210,7 @@ fn link(shared: &Shared, core: &Rc<Core>, recorder: Arc<Recorder>) -> Link {
         timeout: upstream.timeout,
         dead_after: upstream.dead_after,
         connect_timeout: upstream.connect_timeout,
+        idle_timeout: upstream.idle_timeout,
         backoff: Backoff { min: upstream.backoff_min, max: upstream.backoff_max },
         queue_bytes_max: upstream.queue_bytes_max,
         reply_bytes_max: upstream.reply_bytes_max,

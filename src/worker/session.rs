@@ -212,8 +212,8 @@ impl Task<'_> {
                     if self.client.is_receiving() {
                         self.client.set_insists(self.has_input(cx));
                     }
-                    let blocked = self.client.session.borrow().blocked.is_some();
-                    return if blocked { self.poll_hang_up(cx, now) } else { Poll::Pending };
+                    let blocks = self.client.session.borrow().blocks;
+                    return if blocks { self.poll_hang_up(cx, now) } else { Poll::Pending };
                 }
                 if waits.is_some() {
                     self.carry_out_kept(now);

@@ -1,7 +1,7 @@
 //! Thousands of random patterns over random keys, by `KEYS` on both sides.
 
 use crate::pair::{Pair, cursor_and_keys, sorted, unix_ms};
-use fca_proxy::embedded::glob_matches;
+use fca_proxy::key::glob_matches;
 use fca_proxy::resp::Protocol;
 use proptest::prelude::Rng;
 use proptest::test_runner::{RngAlgorithm, TestRng};

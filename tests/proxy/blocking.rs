@@ -131,7 +131,10 @@ fn workers_of_a_queue_share_few_connections() {
         for client in &mut clients {
             client.send(["BLPOP", "l", "0"]);
         }
-        wait_for_blocked(&redis, 20);
+        // Asked on the one connection, since it is connections that are counted.
+        wait_until(SOON, "all of them wait", || {
+            direct.command(["INFO", "clients"]).text().contains("blocked_clients:20\r\n")
+        });
         for number in 0..20 {
             direct.command(["RPUSH", "l", &format!("{round}:{number}")]);
         }

@@ -102,3 +102,24 @@ fn an_upstream_that_can_not_say_what_a_command_is_costs_no_more_than_the_budget(
     assert!(client.say("made.get k").is_nil());
     assert!(client.say("made.other k").is_nil());
 }
+
+#[test]
+fn what_could_not_be_learned_of_one_command_is_no_word_about_another() {
+    let redis = redis_with_strange_names();
+    let proxy = Proxy::in_front_of(redis.url());
+    let mut client = proxy.client();
+    assert_eq!(client.say("SET k v"), Value::ok());
+    redis.stop();
+    assert!(client.say("made.get k").is_nil());
+    redis.cont();
+    wait_until(SOON, "the upstream answers again", || client.say("SET k w") == Value::ok());
+    client.send_raw(b"made.blpop l 0\r\n");
+    wait_until(SOON, "it waits", || redis.info("clients")["blocked_clients"] == "1");
+    // One on every worker, so that one shares its lane.
+    let mut others: Vec<Client> = (0..4).map(|_| proxy.client()).collect();
+    for other in &mut others {
+        assert_eq!(other.say("STRLEN k"), Value::Integer(1));
+    }
+    assert_eq!(others[0].say("RPUSH l x"), Value::Integer(1));
+    assert_eq!(client.reply(), Value::bulks(["l", "x"]));
+}

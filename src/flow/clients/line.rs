@@ -73,7 +73,7 @@ fn flags(session: &Session) -> String {
         ('O', session.modes.has(Mode::Monitor)),
         ('P', kind(session) == ClientKind::PubSub),
         ('x', session.transaction.is_queueing()),
-        ('b', session.is_blocking()),
+        ('b', session.blocks),
         ('t', session.modes.has(Mode::Tracking)),
         ('d', session.transaction.is_lost()),
         ('c', session.ending == Ending::AfterReplies),

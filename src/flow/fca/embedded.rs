@@ -10,20 +10,14 @@ use crate::fca::{Query, Write};
 use crate::metrics::{GetResult, Limit, Outcome, SetResult};
 use crate::resp::encode;
 use crate::session::Session;
-use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
-
-fn lock(store: &SharedStore) -> MutexGuard<'_, Store> {
-    // A panic while the lock was held would be a fault of one command; the store's own books are kept per entry.
-    store.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// FCA.GET, FCA.TTL, FCA.PTTL.
 pub(super) fn look_up(call: &Call<'_>, session: &mut Session, store: &SharedStore, entry: &Entry, ask: Ask) {
     let mut result = GetResult::Miss;
     let database = session.database;
     call.client.say(session, |out| {
-        result = append_lookup(call, &mut lock(store), database, entry, ask, out);
+        result = append_lookup(call, &mut store.lock(), database, entry, ask, out);
     });
     count_get(call, ask, entry.namespace.label, result);
     call.client.core.recorder.request(call.family, Outcome::Ok, Duration::ZERO);
@@ -58,7 +52,7 @@ fn append_lookup(
 pub(super) fn look_up_all(call: &Call<'_>, session: &mut Session, store: &SharedStore, entries: &[Entry]) {
     let database = session.database;
     call.say(session, Outcome::Ok, |out| {
-        let store = &mut *lock(store);
+        let store = &mut *store.lock();
         encode::header(out, b'*', entries.len() as u64);
         for entry in entries {
             let result = append_lookup(call, store, database, entry, Ask::Value, out);
@@ -85,7 +79,7 @@ pub(super) fn store(
     let recorder = &call.client.core.recorder;
     let mut stored = 0;
     {
-        let store = &mut *lock(store);
+        let store = &mut *store.lock();
         let mut reply = Vec::new();
         for (entry, (_, value)) in entries.iter().zip(items) {
             reply.clear();
@@ -114,7 +108,7 @@ pub(super) fn store(
 pub(super) fn delete(call: &Call<'_>, session: &mut Session, store: &SharedStore, entries: &[Entry]) {
     let mut removed = 0;
     {
-        let store = &mut *lock(store);
+        let store = &mut *store.lock();
         let mut reply = Vec::new();
         for entry in entries {
             reply.clear();

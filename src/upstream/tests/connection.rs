@@ -1,7 +1,7 @@
 //! One connection: what is written together, what is paired with what, and what its end means for each request.
 
 use super::dialogue::Peer;
-use super::rig::{Outcome, PATIENT, Rig, options, reply, run, until};
+use super::rig::{Outcome, PATIENT, RESP2, Rig, options, reply, run, until};
 use crate::clock;
 use crate::metrics::{Counter, Gauge, Limit};
 use crate::upstream::{Failure, NodeOptions};
@@ -207,6 +207,30 @@ fn a_panic_over_one_reply_costs_that_connection_and_not_the_lane() {
         server.send(b"+2\r\n").await;
         assert_eq!(rig.outcome(next).await, reply(b"+2\r\n"));
         assert_eq!(rig.counter(Counter::SessionPanics), 1);
+    });
+}
+
+#[test]
+fn whoever_listens_on_a_lane_hears_of_its_end_whatever_ended_it() {
+    run(async {
+        let peer = Peer::listen().await;
+        let rig = Rig::start(options(peer.address()));
+        let _main = peer.accept_lane().await;
+        for (listener, panics) in [(7, false), (8, true)] {
+            let lane = rig.node.exclusive_lane(RESP2);
+            lane.listen(Some(listener));
+            let request = rig.send(&lane, b"GET k\r\n");
+            let mut server = peer.accept_lane().await;
+            server.expect(b"GET k\r\n").await;
+            rig.heard.panic_at.set(panics.then_some(request));
+            server.send(b"+1\r\n").await;
+            if !panics {
+                rig.outcome(request).await;
+                drop(server);
+            }
+            until(|| rig.heard.lost.get() == Some(listener)).await;
+            assert!(lane.is_dead());
+        }
     });
 }
 

@@ -267,7 +267,8 @@ fn idle_exclusive_lanes_are_kept_for_a_while() {
     const LANES: usize = 20;
     run(async {
         let peer = Peer::listen().await;
-        let rig = Rig::start(options(peer.address()));
+        let idle_timeout = Duration::from_millis(200);
+        let rig = Rig::start(NodeOptions { idle_timeout, ..options(peer.address()) });
         let _main = peer.accept_lane().await;
         let mut held = Vec::new();
         for _ in 0..LANES {
@@ -443,5 +444,23 @@ fn a_connection_that_serves_nobody_opens_the_breaker() {
         peer.serve_probe().await;
         let _server = peer.accept_lane().await;
         until(|| rig.is_reachable()).await;
+    });
+}
+
+#[test]
+fn nobody_gets_a_lane_on_which_its_last_session_left_more_than_the_cleaning() {
+    run(async {
+        let peer = Peer::listen().await;
+        let rig = Rig::start(options(peer.address()));
+        let _main = peer.accept_lane().await;
+        for (requests, is_kept) in [(0, true), (1, true), (2, false)] {
+            let lane = rig.node.exclusive_lane(RESP2);
+            for _ in 0..requests {
+                rig.send(&lane, b"GET k\r\n");
+            }
+            rig.node.release(Rc::clone(&lane));
+            assert_eq!(!lane.is_dead(), is_kept, "{requests} in flight");
+            lane.end();
+        }
     });
 }

@@ -46,6 +46,7 @@ pub(super) fn options(address: Address) -> NodeOptions {
         timeout: PATIENT,
         dead_after: PATIENT,
         connect_timeout: PATIENT,
+        idle_timeout: PATIENT,
         backoff: Backoff { min: Duration::from_millis(10), max: Duration::from_millis(50) },
         queue_bytes_max: 1024 * 1024,
         reply_bytes_max: 64 * 1024 * 1024,
@@ -158,6 +159,8 @@ pub(super) struct Heard {
     pub(super) unturned: Cell<usize>,
     /// A request whose reply makes [`Replies::reply`] panic.
     pub(super) panic_at: Cell<Option<usize>>,
+    /// The listener that was told last of the end of its lane.
+    pub(super) lost: Cell<Option<usize>>,
     /// A request that came back a second time.
     twice: Cell<Option<usize>>,
     /// Whether large replies are taken in pieces.
@@ -228,7 +231,9 @@ impl Replies for Heard {
         frame[0] == b'>'
     }
 
-    fn lost(&self, _listener: usize) {}
+    fn lost(&self, listener: usize) {
+        self.lost.set(Some(listener));
+    }
 
     fn turn_ended(&self, _now: Instant) {
         self.unturned.set(0);

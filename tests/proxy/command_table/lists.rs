@@ -533,7 +533,6 @@ pub(super) const REFUSED: &[(&str, &str)] = &[
     ("PSYNC", "turns the connection into a replica's"),
     ("REPLCONF", "turns the connection into a replica's"),
     ("SYNC", "turns the connection into a replica's"),
-    ("SCRIPT DEBUG", "makes the next script of the connection's other users a debugger's"),
 ];
 
 /// Commands that stay out of transactions: the proxy answers them itself, and says what is wrong with them when they are
