@@ -89,7 +89,9 @@ fn tracking(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, rest
         _ => return forward::unreachable(call, session),
     };
     pubsub::listen(call.client, &lane);
-    if on && let Some(redirect) = target(&request) {
+    // Also to be turned off: the server looks for the client in either case.
+    if let Some((id, place)) = target(&request) {
+        let redirect = Redirect { on, id, words: request.iter().map(<[u8]>::to_vec).collect(), place };
         return clients::ask(call, session, Question::Redirect(redirect));
     }
     let slot = session.open_gated();
@@ -97,11 +99,11 @@ fn tracking(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, rest
     Handled::Done
 }
 
-/// The client that the invalidations are to go to, where the request names one.
-fn target(request: &Arguments<'_>) -> Option<Redirect> {
+/// The client that the invalidations are to go to, and which word names it, where the request names one.
+fn target(request: &Arguments<'_>) -> Option<(u64, usize)> {
     let place = 1 + request.iter().position(|word| word.eq_ignore_ascii_case(b"REDIRECT"))?;
     let id = std::str::from_utf8(request.at(place)?).ok()?.parse().ok()?;
-    Some(Redirect { id, words: request.iter().map(<[u8]>::to_vec).collect(), place })
+    Some((id, place))
 }
 
 /// This session is to hear another's invalidations, on a connection that the server knows by a number.
@@ -128,7 +130,7 @@ pub(super) fn on_target(turn: Turn<'_>, redirect: &Redirect, target: Option<Targ
             let words = redirect.words.iter().enumerate();
             let words: Vec<&[u8]> =
                 words.map(|(place, word)| if place == redirect.place { number.as_bytes() } else { word }).collect();
-            let step = Step::Tracking { on: true, redirect: Some(redirect.id) };
+            let step = Step::Tracking { on: redirect.on, redirect: Some(redirect.id) };
             let waiter = Waiter { client: Rc::clone(turn.client), to: turn.to, step, family: turn.family };
             lane.push_with(turn.deadline, waiter, &[], |out| encode::command(out, &words));
         }

@@ -482,11 +482,13 @@ fn invalidations_can_go_to_another_client_of_the_proxy() {
         writer.say("SET k v");
         let heard = format!("{:?}", target.reply());
         assert!(heard.contains("invalidate") && heard.contains('k'), "{heard}");
-        assert_eq!(tracker.say("CLIENT TRACKING OFF"), Value::ok());
+        // The server looks for the client also where tracking is turned off.
+        assert_eq!(tracker.say(&format!("CLIENT TRACKING OFF REDIRECT {id}")), Value::ok());
+        assert_eq!(tracker.say("CLIENT GETREDIR"), Value::Integer(-1));
     }
     let own = tracker.say("CLIENT ID").integer();
     assert_eq!(tracker.say(&format!("CLIENT TRACKING ON REDIRECT {own}")), Value::ok());
-    assert_eq!(tracker.say("CLIENT TRACKING OFF"), Value::ok());
+    assert_eq!(tracker.say(&format!("CLIENT TRACKING OFF REDIRECT {own}")), Value::ok());
     let gone = "ERR The client ID you want redirect to does not exist";
     assert_eq!(tracker.say("CLIENT TRACKING ON REDIRECT 999999"), Value::error(gone));
     assert!(tracker.say("CLIENT TRACKING ON REDIRECT x").is_error());

@@ -38,6 +38,8 @@ pub enum Question {
 /// A CLIENT TRACKING that names the client which the invalidations are to go to.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Redirect {
+    /// Whether tracking is turned on; what is turned off may name a client too.
+    pub(in crate::flow) on: bool,
     /// That client, by the number that CLIENT ID told it.
     pub(in crate::flow) id: u64,
     /// The words of the request.
