@@ -135,7 +135,7 @@ impl Default for Upstream {
             connect_timeout: Duration::from_secs(1),
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_secs(2),
-            idle_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(300),
             connections_max: 512,
             queue_bytes_max: 64 << 20,
             reply_bytes_max: 1 << 30,
