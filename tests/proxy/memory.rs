@@ -4,7 +4,7 @@
 //! and are there to notice a buffer that is kept, or memory that is not given back.
 
 use crate::support::client::{Client, encode};
-use crate::support::proxy::{Proxy, ProxyOptions};
+use crate::support::proxy::{Patience, Proxy, ProxyOptions};
 use crate::support::redis::Redis;
 use crate::support::value::Value;
 use crate::support::wait::{SOON, wait_until};
@@ -31,7 +31,8 @@ fn idle_clients_cost_little_and_leave_nothing_behind() {
     let redis = Redis::start();
     let proxy = Proxy::start(ProxyOptions {
         upstream: Some(redis.url()),
-        config: format!("[limits]\nclients_max = {}\n[upstream]\ntimeout = \"10s\"\n", CLIENTS + 1),
+        config: format!("[limits]\nclients_max = {}\n", CLIENTS + 1),
+        patience: Patience::Long,
         ..ProxyOptions::default()
     });
     let value = vec![b'v'; VALUE_BYTES];

@@ -88,7 +88,9 @@ impl Proxy {
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
         if options.patience == Patience::Long {
-            command.env("FCA_PROXY_UPSTREAM__TIMEOUT", "10s").env("FCA_PROXY_UPSTREAM__DEAD_AFTER", "10s");
+            for name in ["TIMEOUT", "DEAD_AFTER", "CONNECT_TIMEOUT"] {
+                command.env(format!("FCA_PROXY_UPSTREAM__{name}"), "10s");
+            }
         }
         if !options.config.is_empty() {
             let path = config_path(&directory);
