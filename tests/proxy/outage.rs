@@ -46,7 +46,8 @@ fn a_killed_redis_costs_nils_and_its_return_brings_hits() {
 
     load.finish(BUDGET + ALLOWANCE);
     let lines = proxy.log_lines().split_off(lines_before);
-    assert!((2..=2 * LOG_LINES_MAX).contains(&lines.len()), "a handful of lines, not {lines:#?}");
+    // One at the least: a worker that is still looking for Redis when it goes again makes one outage of two.
+    assert!((1..=2 * LOG_LINES_MAX).contains(&lines.len()), "a handful of lines, not {lines:#?}");
 }
 
 #[test]
