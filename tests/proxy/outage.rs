@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 /// `upstream.timeout`, by default.
 const BUDGET: Duration = Duration::from_millis(250);
 /// What a busy machine may add to it.
-const ALLOWANCE: Duration = Duration::from_millis(400);
+const ALLOWANCE: Duration = Duration::from_millis(800);
 /// The longest pause between two attempts to reach the upstream.
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// Clients of a load.
