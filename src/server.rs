@@ -177,7 +177,7 @@ fn shared(config: &Arc<Config>) -> Result<Shared, ServerError> {
         SharedStore::new(options)
     });
     let session_ids = Arc::new(AtomicU64::new(1));
-    Ok(Shared { config: Arc::clone(config), registry, address, upstream, store, session_ids })
+    Ok(Shared { config: Arc::clone(config), registry, address, upstream, near_cache: None, store, session_ids })
 }
 
 fn say_upstream(config: &Config) {

@@ -12,6 +12,7 @@ use crate::clock;
 use crate::config::{Config, Credentials, Upstream, UpstreamTarget};
 use crate::flow::{self, Client, Core, Findings, Link, Question, Settings, SharedStore};
 use crate::metrics::{Counter, Gauge, Recorder, Registry};
+use crate::near_cache::NearCache;
 use crate::resp::Protocol;
 use crate::session::{Ending, Session};
 use crate::upstream::{Address, Backoff, LaneKey, Node, NodeOptions, NodeStatus, Tls, TlsError, TlsOptions};
@@ -64,6 +65,8 @@ pub struct Shared {
     pub address: Option<Address>,
     /// The upstream, as all workers see it together.
     pub upstream: Option<Arc<NodeStatus>>,
+    /// The near cache, where there is an upstream and it is wanted.
+    pub near_cache: Option<Arc<NearCache>>,
     /// The embedded store, where there is no upstream.
     pub store: Option<SharedStore>,
     /// Numbers for CLIENT ID.
@@ -155,6 +158,7 @@ async fn run(shared: Shared, mut inbox: mpsc::Receiver<Message>, crew: Inboxes, 
         Arc::clone(&recorder),
         Arc::clone(&shared.registry),
         shared.upstream.clone(),
+        shared.near_cache.clone(),
         Box::new(crew),
     );
     let link = link(&shared, &core, recorder);
