@@ -31,7 +31,7 @@ pub struct Upstream {
     pub backoff_max: Duration,
     /// After how long without a session a connection beside the main one is closed.
     pub idle_timeout: Duration,
-    /// The most connections that the whole process opens towards the upstream. 512.
+    /// The most connections that the whole process opens towards the upstream, without the near cache's link. 512.
     pub connections_max: usize,
     /// The most bytes that wait to be sent on one connection. 64 MiB.
     pub queue_bytes_max: usize,
