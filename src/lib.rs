@@ -2,7 +2,8 @@
 //!
 //! The binary in `main.rs` is a table of contents over these modules; ARCHITECTURE.md draws how they hang together.
 //! Imports run one way: [`resp`], [`key`] and [`command`] know nothing of the others; [`fca`], [`config`] and
-//! [`metrics`] build on them; the machines ([`session`], [`upstream`], [`embedded`]) never import each other;
+//! [`metrics`] build on them; the machines ([`session`], [`upstream`], [`embedded`],
+//! [`near_cache`]) never import each other;
 //! [`flow`] joins them.
 
 pub mod admin;
@@ -17,6 +18,7 @@ pub mod flow;
 pub mod key;
 pub mod log;
 pub mod metrics;
+pub mod near_cache;
 pub mod resp;
 pub mod server;
 pub mod session;

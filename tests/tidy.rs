@@ -20,7 +20,7 @@ const LEVELS: &[&[&str]] = &[
     &["command"],
     &["config", "fca"],
     &["cli", "log"],
-    &["embedded", "session", "upstream"],
+    &["embedded", "near_cache", "session", "upstream"],
     &["flow"],
     &["admin", "worker"],
     &["server"],
