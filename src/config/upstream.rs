@@ -3,6 +3,7 @@
 //! Guarantees a target that this build can reach, bounds that do not contradict each other, and files that could be
 //! read when the program started. Certificates are not looked into here.
 
+use super::credentials::Credentials;
 use super::fault::Origin;
 use super::quantity::show_duration;
 use super::secret::Secret;
@@ -150,6 +151,12 @@ impl Default for Upstream {
 }
 
 impl Upstream {
+    /// Whom sessions are that did not log in; none means no AUTH.
+    pub fn credentials(&self) -> Option<Credentials> {
+        let password = self.password.clone()?;
+        Some(Credentials::new(self.username.as_ref().map(String::as_bytes), password))
+    }
+
     pub(super) fn read(section: &mut Section<'_, '_>) -> Self {
         let default = Self::default();
         let (url, url_origin) = read_url(section);
