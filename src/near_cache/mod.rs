@@ -16,10 +16,12 @@
 //! client with two connections could read backwards, and the bytes would hold as many copies of the same values.
 //! Time is an argument; the link's socket is its task's.
 
+mod link;
 mod shard;
 #[cfg(test)]
 mod tests;
 
+pub use link::{LINK_NAME, Link, LinkError, LinkEvent, PUSH_BYTES_MAX};
 pub use shard::{Answer, Kept, KeyHash, Life, Stamp};
 
 use shard::{Found, Shard};
