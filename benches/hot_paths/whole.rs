@@ -74,6 +74,7 @@ fn shared(upstream: Upstream, port: u16) -> Shared {
         registry: Registry::new(BuildInfo { version: "0", revision: "none" }, []),
         upstream: address.as_ref().map(NodeStatus::new),
         store: address.is_none().then(|| SharedStore::new(options)),
+        near_cache: None,
         address,
         config: Arc::new(config),
         session_ids: Arc::new(AtomicU64::new(1)),
