@@ -194,7 +194,7 @@ fn shared(config: &Arc<Config>) -> Result<Shared, ServerError> {
         Arc::new(NearCache::new(options, clock::now()))
     });
     let session_ids = Arc::new(AtomicU64::new(1));
-    Ok(Shared { config: Arc::clone(config), registry, address, upstream, store, near_cache, session_ids })
+    Ok(Shared { config: Arc::clone(config), registry, address, upstream, near_cache, store, session_ids })
 }
 
 fn say_upstream(config: &Config) {

@@ -34,6 +34,19 @@ pub enum Kind {
     Refused,
 }
 
+/// What a command does with the values of keys, as far as the near cache is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It neither changes values nor is `GET`.
+    None,
+    /// It is `GET`.
+    Get,
+    /// It may change the values of keys that stand among its arguments.
+    Writes,
+    /// It may change the values of any keys.
+    WritesAnything,
+}
+
 /// The proxy's own commands, in the order in which they are listed to people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fca {
@@ -177,6 +190,28 @@ pub(super) const fn kind_of(facts: &Facts) -> Kind {
         index += 1;
     }
     if facts.flags.contains(Flags::BLOCKING) { Kind::Blocking } else { Kind::Forward }
+}
+
+/// Commands that may change keys which do not stand among their arguments: all of a database, or what a script names.
+const WRITE_ANYTHING: [&str; 9] =
+    ["FLUSHALL", "FLUSHDB", "SWAPDB", "EVAL", "EVALSHA", "FCALL", "DEBUG", "REPLICAOF", "SLAVEOF"];
+
+/// What one of Redis's own commands does with values.
+pub(super) const fn effect_of(facts: &Facts) -> Effect {
+    let mut index = 0;
+    while index < WRITE_ANYTHING.len() {
+        if same(WRITE_ANYTHING[index], facts.name) {
+            return Effect::WritesAnything;
+        }
+        index += 1;
+    }
+    if same(facts.name, "GET") {
+        Effect::Get
+    } else if facts.flags.contains(Flags::WRITE) {
+        Effect::Writes
+    } else {
+        Effect::None
+    }
 }
 
 /// The family of a command.

@@ -70,10 +70,37 @@ pub enum Written {
     Nothing,
     /// This key.
     One(KeyHash),
+    /// These two.
+    Two(KeyHash, KeyHash),
     /// These keys.
     Many(Box<[KeyHash]>),
     /// Any key.
     Unknown,
+}
+
+impl Written {
+    /// What several writes may have changed.
+    pub fn any(all: impl IntoIterator<Item = Self>) -> Self {
+        let mut keys = Vec::new();
+        for written in all {
+            match written {
+                Self::Nothing => {}
+                Self::One(key) => keys.push(key),
+                Self::Two(first, second) => keys.extend([first, second]),
+                Self::Many(many) => keys.extend(many),
+                Self::Unknown => return Self::Unknown,
+            }
+            if keys.len() > WRITTEN_KEYS_MAX {
+                return Self::Unknown;
+            }
+        }
+        match *keys {
+            [] => Self::Nothing,
+            [key] => Self::One(key),
+            [first, second] => Self::Two(first, second),
+            _ => Self::Many(keys.into_boxed_slice()),
+        }
+    }
 }
 
 /// What is found.
@@ -227,6 +254,7 @@ impl NearCache {
         match written {
             Written::Nothing => {}
             Written::One(hash) => self.shard(*hash).changed(*hash),
+            Written::Two(first, second) => [first, second].iter().for_each(|hash| self.shard(**hash).changed(**hash)),
             Written::Many(hashes) => hashes.iter().for_each(|hash| self.shard(*hash).changed(*hash)),
             Written::Unknown if self.is_untracked.load(Ordering::Relaxed) => self.invalidate_all(),
             Written::Unknown => {
@@ -240,23 +268,8 @@ impl NearCache {
 
     /// What a command with these arguments may change: whatever of them looks like a tracked key is taken for one.
     pub fn written_by<'a>(&self, arguments: impl Iterator<Item = &'a [u8]>) -> Written {
-        let mut written = Written::Nothing;
-        let mut many = Vec::new();
-        for argument in arguments.filter(|argument| self.tracks(argument)) {
-            let hash = self.hash(argument);
-            match written {
-                Written::Nothing => written = Written::One(hash),
-                _ if many.len() >= WRITTEN_KEYS_MAX => return Written::Unknown,
-                _ => many.push(hash),
-            }
-        }
-        match written {
-            Written::One(first) if !many.is_empty() => {
-                many.push(first);
-                Written::Many(many.into_boxed_slice())
-            }
-            written => written,
-        }
+        let tracked = arguments.filter(|argument| self.tracks(argument));
+        Written::any(tracked.map(|argument| Written::One(self.hash(argument))))
     }
 
     /// Tracking runs: it answers until then, and begins empty.

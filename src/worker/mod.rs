@@ -158,6 +158,7 @@ async fn run(shared: Shared, mut inbox: mpsc::Receiver<Message>, crew: Inboxes, 
         Arc::clone(&recorder),
         Arc::clone(&shared.registry),
         shared.upstream.clone(),
+        shared.near_cache.clone(),
         Box::new(crew),
     );
     let link = link(&shared, &core, recorder);

@@ -37,8 +37,9 @@ const INPUT_KEPT_BYTES: usize = 64 << 10;
 /// PINGs in the time after which a silent link is lost: one or two may be slow, and the link is well.
 const PINGS_PER_TIMEOUT: u32 = 4;
 
-/// Error replies to a PING that say as much as a PONG: all that was pushed before has come.
-const ERRORS_AS_PONG: &[&str] = &["NOPERM", "BUSY "];
+/// Error replies to a PING that say as much as a PONG: all that was pushed before has come. Not BUSY: while a script runs
+/// for long, Redis answers and does not push (`processEventsWhileBlocked` in `networking.c`, `beforeSleep` in `server.c`).
+const ERRORS_AS_PONG: &[&str] = &["NOPERM"];
 
 /// Error replies that are about the server's present state, not about what it can.
 const PASSING_ERRORS: &[&str] = &["BUSY ", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN"];
