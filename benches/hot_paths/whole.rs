@@ -75,7 +75,6 @@ fn shared(upstream: Upstream, port: u16) -> Shared {
         upstream: address.as_ref().map(NodeStatus::new),
         near_cache: None,
         store: address.is_none().then(|| SharedStore::new(options)),
-        near_cache: None,
         address,
         config: Arc::new(config),
         session_ids: Arc::new(AtomicU64::new(1)),
