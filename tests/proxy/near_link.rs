@@ -57,6 +57,25 @@ fn changes_under_the_prefixes_are_heard_and_no_others() {
 }
 
 #[test]
+fn a_script_that_changes_many_keys_is_heard_whole_and_one_that_changes_too_many_empties_it() {
+    // Redis tells all of them in one push; the second is above what is held of one.
+    let script = "for i = 1, ARGV[1] do redis.call('SET', 'fca:' .. string.rep('x', 40) .. i, '') end";
+    let redis = Redis::start();
+    let proxy = with(redis.url(), "");
+    wait_until_up(&proxy);
+    let mut writer = redis.client();
+    assert_eq!(writer.command(["EVAL", script, "0", "50000"]), Value::Nil);
+    let heard = || proxy.metrics().sum("fca_proxy_near_cache_invalidations_total") as u64;
+    wait_until(SOON, "all changes are heard", || heard() == 50_000);
+    assert_eq!(flushes(&proxy), 0);
+    assert_eq!(writer.command(["EVAL", script, "0", "200000"]), Value::Nil);
+    wait_until(SOON, "the near cache is emptied", || flushes(&proxy) == 1);
+    wait_until_up(&proxy);
+    let said = proxy.log_lines_containing("near cache is down");
+    assert!(said.len() == 1 && said[0].contains("bytes of changed keys at once"), "{said:#?}");
+}
+
+#[test]
 fn a_link_that_is_killed_empties_the_near_cache_and_comes_back() {
     let redis = Redis::start();
     let proxy = with(redis.url(), "");
