@@ -369,3 +369,106 @@ async fn until_closed(held: Option<Stream>, at_most: Duration) -> Held {
         Err(_) => Held::Open,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    //! The near cache hears of its link's state, and fences are asked for when they are wanted, not when a PING is due.
+
+    use super::*;
+    use crate::near_cache::{NearCacheOptions, Written};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::task::LocalSet;
+
+    /// Long enough for anything that happens at once.
+    const SOON: Duration = Duration::from_secs(10);
+
+    /// A link that is pinged less than once in the time of a test.
+    const LINK_TIMEOUT: Duration = Duration::from_secs(60);
+
+    fn near_cache() -> Arc<NearCache> {
+        let options = NearCacheOptions {
+            bytes_max: 1 << 20,
+            value_bytes_max: 1 << 10,
+            ttl_max: Duration::from_secs(60),
+            ttl_max_without_tracking: Duration::from_secs(1),
+            prefixes: vec![b"fca:".to_vec()],
+            workers: 1,
+        };
+        Arc::new(NearCache::new(options, clock::now()))
+    }
+
+    /// Answers as a server that tracks, until it is told to end its connections.
+    async fn track(listener: TcpListener, cut: Arc<Notify>) {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            tokio::select! {
+                () = answer(&mut stream) => {}
+                () = cut.notified() => {}
+            }
+        }
+    }
+
+    async fn answer(stream: &mut TcpStream) {
+        let mut input = [0; 4096];
+        loop {
+            let read = stream.read(&mut input).await.unwrap_or(0);
+            let text = String::from_utf8_lossy(&input[..read]).into_owned();
+            for word in text.lines() {
+                let reply = match word {
+                    "HELLO" => "%1\r\n$7\r\nversion\r\n$6\r\n7.0.15\r\n",
+                    "CLIENT" => "+OK\r\n",
+                    "PING" => "+PONG\r\n",
+                    _ => continue,
+                };
+                stream.write_all(reply.as_bytes()).await.unwrap();
+            }
+            if read == 0 {
+                return;
+            }
+        }
+    }
+
+    async fn until(what: &str, holds: impl Fn() -> bool) {
+        let wait = async {
+            while !holds() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(SOON, wait).await.unwrap_or_else(|_| panic!("not soon: {what}"));
+    }
+
+    #[tokio::test]
+    async fn it_opens_fences_and_closes_the_near_cache() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = Address::Tcp("127.0.0.1".to_owned(), listener.local_addr().unwrap().port());
+        let (near_cache, cut, ended) = (near_cache(), Arc::new(Notify::new()), CancellationToken::new());
+        let mut config = Config::default();
+        config.near_cache.link_timeout = LINK_TIMEOUT;
+        let registry = crate::metrics::Registry::new(crate::metrics::BuildInfo { version: "", revision: "" }, []);
+        let kept = keep(Arc::clone(&near_cache), address, Arc::new(config), registry.recorder(), ended.clone());
+        let is_open = || near_cache.is_open(clock::now());
+        let flushes = || registry.counter(Counter::NearFlushes);
+        let local = LocalSet::new();
+        local.spawn_local(track(listener, Arc::clone(&cut)));
+        let task = local.spawn_local(kept);
+        let test = async {
+            until("tracking runs", is_open).await;
+            for _ in 0..3 {
+                near_cache.written(&Written::Unknown);
+                near_cache.written(&Written::Unknown);
+                assert!(!is_open(), "before the fence is reached");
+                until("the fence is reached", is_open).await;
+            }
+            assert_eq!(flushes(), 0);
+            cut.notify_one();
+            until("the end is noticed", || flushes() == 1).await;
+            until("tracking runs again", is_open).await;
+            near_cache.written(&Written::Unknown);
+            until("its fences are reached", is_open).await;
+            ended.cancel();
+            task.await.unwrap();
+            assert!(!is_open(), "nobody listens any more");
+        };
+        local.run_until(test).await;
+    }
+}

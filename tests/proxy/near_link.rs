@@ -16,7 +16,7 @@ const NAME: &str = "name=fca-proxy-link ";
 #[test]
 fn it_comes_up_and_says_so_once() {
     let redis = Redis::start();
-    let proxy = Proxy::patient(redis.url());
+    let proxy = with(redis.url(), "");
     wait_until_up(&proxy);
     let link = link_of(&redis).expect("a connection of this name");
     // t: tracks keys, B: those under prefixes.
@@ -30,9 +30,9 @@ fn it_comes_up_and_says_so_once() {
 #[test]
 fn it_logs_in_and_speaks_over_a_socket_of_the_file_system() {
     let redis = Redis::start_with(RedisOptions { password: Some("secret"), ..RedisOptions::default() });
-    wait_until_up(&Proxy::patient(redis.url()));
+    wait_until_up(&with(redis.url(), ""));
     let redis = Redis::start();
-    wait_until_up(&Proxy::patient(redis.unix_url()));
+    wait_until_up(&with(redis.unix_url(), ""));
 }
 
 #[test]
@@ -57,9 +57,28 @@ fn changes_under_the_prefixes_are_heard_and_no_others() {
 }
 
 #[test]
+fn a_script_that_changes_many_keys_is_heard_whole_and_one_that_changes_too_many_empties_it() {
+    // Redis tells all of them in one push; the second is above what is held of one.
+    let script = "for i = 1, ARGV[1] do redis.call('SET', 'fca:' .. string.rep('x', 40) .. i, '') end";
+    let redis = Redis::start();
+    let proxy = with(redis.url(), "");
+    wait_until_up(&proxy);
+    let mut writer = redis.client();
+    assert_eq!(writer.command(["EVAL", script, "0", "50000"]), Value::Nil);
+    let heard = || proxy.metrics().sum("fca_proxy_near_cache_invalidations_total") as u64;
+    wait_until(SOON, "all changes are heard", || heard() == 50_000);
+    assert_eq!(flushes(&proxy), 0);
+    assert_eq!(writer.command(["EVAL", script, "0", "200000"]), Value::Nil);
+    wait_until(SOON, "the near cache is emptied", || flushes(&proxy) == 1);
+    wait_until_up(&proxy);
+    let said = proxy.log_lines_containing("near cache is down");
+    assert!(said.len() == 1 && said[0].contains("bytes of changed keys at once"), "{said:#?}");
+}
+
+#[test]
 fn a_link_that_is_killed_empties_the_near_cache_and_comes_back() {
     let redis = Redis::start();
-    let proxy = Proxy::patient(redis.url());
+    let proxy = with(redis.url(), "");
     wait_until_up(&proxy);
     let first = link_of(&redis).expect("a connection of this name");
     assert_eq!(redis.client().command(["CLIENT", "KILL", "ID", field(&first, "id")]), Value::Integer(1));
@@ -74,7 +93,7 @@ fn a_link_that_is_killed_empties_the_near_cache_and_comes_back() {
 #[test]
 fn a_redis_that_is_frozen_closes_it_and_one_that_goes_on_opens_it() {
     let redis = Redis::start();
-    let proxy = with(redis.url(), "near_cache.link_timeout = \"300ms\"");
+    let proxy = Proxy::patient(redis.url());
     wait_until_up(&proxy);
     redis.stop();
     wait_until_down(&proxy);
@@ -86,7 +105,7 @@ fn a_redis_that_is_frozen_closes_it_and_one_that_goes_on_opens_it() {
 #[test]
 fn a_redis_that_is_gone_is_one_line_and_its_return_another() {
     let mut redis = Redis::start();
-    let proxy = Proxy::patient(redis.url());
+    let proxy = with(redis.url(), "");
     wait_until_up(&proxy);
     redis.kill();
     wait_until_down(&proxy);
@@ -103,7 +122,7 @@ fn a_redis_that_is_gone_is_one_line_and_its_return_another() {
 fn a_user_without_the_permission_is_one_line_and_is_asked_again_when_its_connection_ends() {
     let redis = Redis::start();
     let (url, mut admin) = without_tracking(&redis);
-    let proxy = Proxy::patient(url);
+    let proxy = with(url, "");
     wait_until(SOON, "the reason is told", || proxy.log_lines_containing("near cache is off").len() == 1);
     let said = &proxy.log_lines_containing("near cache is off")[0];
     assert!(said.contains("NOPERM") && said.contains("CLIENT TRACKING"), "{said}");
@@ -138,7 +157,7 @@ fn a_server_without_resp3_is_one_line_and_served_as_before() {
             dialogue.send(reply)?;
         }
     });
-    let proxy = Proxy::patient(peer.url());
+    let proxy = with(peer.url(), "");
     wait_until(SOON, "the reason is told", || proxy.log_lines_containing("near cache is off").len() == 1);
     assert_eq!(proxy.client().command(["GET", "k"]), Value::bulk("v"));
     assert_eq!(proxy.metrics().sum("fca_proxy_near_cache_up") as u64, 0);
@@ -175,7 +194,7 @@ fn there_is_no_link_where_there_is_no_near_cache() {
 #[test]
 fn fca_stats_tells_of_the_near_cache_and_of_one_namespace_does_not() {
     let redis = Redis::start();
-    let proxy = Proxy::patient(redis.url());
+    let proxy = with(redis.url(), "");
     wait_until_up(&proxy);
     let mut client = proxy.client_resp3();
     let mut value_of = |words: &[&str], name: &str| {
@@ -188,11 +207,15 @@ fn fca_stats_tells_of_the_near_cache_and_of_one_namespace_does_not() {
     assert_eq!(value_of(&["FCA.STATS", "faq"], "near_hits"), Some(Value::Integer(0)));
 }
 
-/// A patient proxy with a line of configuration.
+/// A proxy with a line of configuration, so patient that a busy machine is no silence of the link.
 #[track_caller]
 fn with(url: String, config: &str) -> Proxy {
-    let patience = Patience::Long;
-    Proxy::start(ProxyOptions { upstream: Some(url), config: config.to_owned(), patience, ..ProxyOptions::default() })
+    Proxy::start(ProxyOptions {
+        upstream: Some(url),
+        config: format!("near_cache.link_timeout = \"10s\"\n{config}"),
+        patience: Patience::Long,
+        ..ProxyOptions::default()
+    })
 }
 
 /// The URL of a user who may do anything but track keys, and a client who may change that.
