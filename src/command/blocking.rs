@@ -20,7 +20,7 @@ pub static UNKNOWN_BLOCKING: Command = Command {
     has_subcommands: false,
     kind: Kind::Blocking,
     family: Family::Blocking,
-    effect: Effect::WritesAnything,
+    effect: Effect::AnyKeys,
 };
 
 /// Where a command has its timeout, and in which unit.

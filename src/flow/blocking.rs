@@ -44,7 +44,7 @@ pub(super) fn handle(
 ) -> Handled {
     let nothing = match command.name {
         "BLMOVE" | "BRPOPLPUSH" | "WAIT" => Nothing::Value,
-        _ if command.effect == Effect::WritesAnything => Nothing::Unknown,
+        _ if command.effect == Effect::AnyKeys => Nothing::Unknown,
         _ => Nothing::Array,
     };
     match call.link {

@@ -69,13 +69,20 @@ impl Plan<'_> {
         self.serves
     }
 
-    /// Appends the value's frame, if the near cache has it.
+    /// Appends the frame of the key's value, if the near cache has it.
     #[inline]
     pub(super) fn look_up(&mut self, key: &[u8], now: Instant, out: &mut Vec<u8>) -> bool {
-        if !self.serves {
-            return false;
-        }
-        match self.near.look_up(self.key, key, now, out) {
+        self.serves && self.is_hit(self.near.look_up(self.key, key, now, out))
+    }
+
+    /// Appends the frame of the value of the entry with this key, if the near cache has it, under whichever key.
+    #[inline]
+    pub(super) fn look_up_entry(&mut self, key: &[u8], now: Instant, out: &mut Vec<u8>) -> bool {
+        self.serves && self.is_hit(self.near.look_up_entry(self.key, key, now, out))
+    }
+
+    fn is_hit(&mut self, look_up: LookUp) -> bool {
+        match look_up {
             LookUp::Hit => true,
             LookUp::Miss(stamp) => {
                 self.stamp = stamp;
@@ -118,11 +125,11 @@ pub(super) fn forward(call: &Call<'_>, session: &mut Session, effect: Effect, re
         match effect {
             Effect::Get if request.len() == 2 => return get(call, session, lane, node, request),
             Effect::Get | Effect::None => {}
-            Effect::Writes => match near.written_by(request.iter().skip(1)) {
+            Effect::Keys => match near.written_by(request.iter().skip(1)) {
                 Written::Nothing => {}
                 written => return write(call, session, lane, request, written),
             },
-            Effect::WritesAnything => return write(call, session, lane, request, Written::Unknown),
+            Effect::AnyKeys => return write(call, session, lane, request, Written::Unknown),
         }
     }
     forward::forward(call, session, request)
@@ -131,8 +138,8 @@ pub(super) fn forward(call: &Call<'_>, session: &mut Session, effect: Effect, re
 /// What a command of this effect may change.
 pub(super) fn written_by(client: &Client, effect: Effect, request: Arguments<'_>) -> Written {
     match (&client.core.near_cache, effect) {
-        (Some(near), Effect::Writes) => near.written_by(request.iter().skip(1)),
-        (Some(_), Effect::WritesAnything) => Written::Unknown,
+        (Some(near), Effect::Keys) => near.written_by(request.iter().skip(1)),
+        (Some(_), Effect::AnyKeys) => Written::Unknown,
         _ => Written::Nothing,
     }
 }

@@ -120,7 +120,7 @@ pub fn begin(
     // Of what it writes, that much is known which has arrived.
     let written = match command {
         Some(command) => near::written_by_part(client, command.effect, begun),
-        None => near::written_by_part(client, Effect::WritesAnything, begun),
+        None => near::written_by_part(client, Effect::AnyKeys, begun),
     };
     let step = match written {
         written if queueing => {

@@ -98,7 +98,7 @@ pub(super) fn queue(
     request: Arguments<'_>,
     arguments: &[&[u8]],
 ) -> Handled {
-    let effect = command.map_or(Effect::WritesAnything, |command| command.effect);
+    let effect = command.map_or(Effect::AnyKeys, |command| command.effect);
     queue_write(call.client, near::written_by(call.client, effect, request));
     match command.map(|command| (command, command.kind)) {
         Some((_, Kind::Transaction(Which::Exec))) if request.len() > 1 => exec_abort(call, session),

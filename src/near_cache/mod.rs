@@ -199,6 +199,24 @@ impl NearCache {
     /// Looks a key up; a value's frame is appended to `out`.
     #[inline]
     pub fn look_up(&self, hash: KeyHash, key: &[u8], now: Instant, out: &mut Vec<u8>) -> LookUp {
+        self.find(hash, key, now, out, |_| None)
+    }
+
+    /// Looks an entry up by its key; where its value is known to stand under another one, it is that.
+    #[inline]
+    pub fn look_up_entry(&self, hash: KeyHash, key: &[u8], now: Instant, out: &mut Vec<u8>) -> LookUp {
+        self.find(hash, key, now, out, |other| Some(other.to_vec()))
+    }
+
+    #[inline]
+    fn find(
+        &self,
+        hash: KeyHash,
+        key: &[u8],
+        now: Instant,
+        out: &mut Vec<u8>,
+        follow: impl FnOnce(&[u8]) -> Option<Vec<u8>>,
+    ) -> LookUp {
         let now = self.micros(now);
         if !self.may_answer(now) {
             return LookUp::Miss(self.stamp_at(hash, now));
@@ -211,10 +229,10 @@ impl NearCache {
             }
             Found::Nothing(stamp) => LookUp::Miss(Some(stamp)),
             Found::Elsewhere(other) => {
-                let (other, stamp) = (other.to_vec(), shard.stamp(hash, now));
+                let (other, stamp) = (follow(other), shard.stamp(hash, now));
                 // One lock at a time.
                 drop(shard);
-                self.follow(&other, now, out).unwrap_or(LookUp::Miss(Some(stamp)))
+                other.and_then(|other| self.follow(&other, now, out)).unwrap_or(LookUp::Miss(Some(stamp)))
             }
         }
     }

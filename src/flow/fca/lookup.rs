@@ -91,7 +91,7 @@ pub(super) fn look_up(
         Link::Lane(lane, node) if lane.accepts().is_ok() => {
             let mut plan = plan(call, session, node, &entry, ask);
             let hit = plan.as_mut().is_some_and(|plan| {
-                plan.serves() && call.client.say_if(session, |out| plan.look_up(entry.key(), call.now, out))
+                plan.serves() && call.client.say_if(session, |out| plan.look_up_entry(entry.key(), call.now, out))
             });
             if hit {
                 count_get(call, ask, entry.namespace.label, GetResult::NearHit);
@@ -306,7 +306,7 @@ pub(super) fn look_up_all(
             for (index, entry) in entries.iter().enumerate() {
                 let mut plan = plan(call, session, node, entry, Ask::Value);
                 let mut frame = Vec::new();
-                if plan.as_mut().is_some_and(|plan| plan.look_up(entry.key(), call.now, &mut frame)) {
+                if plan.as_mut().is_some_and(|plan| plan.look_up_entry(entry.key(), call.now, &mut frame)) {
                     count_get(call, Ask::Value, entry.namespace.label, GetResult::NearHit);
                     recorder.add(Counter::NearHits, 1);
                     gather.put(call.client, session, index as u32, &frame, Outcome::Ok, call.now);
