@@ -42,6 +42,8 @@ pub enum Effect {
     None,
     /// It is `GET`.
     Get,
+    /// It is `MGET`.
+    Mget,
     /// It may change or show the values of keys that stand among its arguments.
     Keys,
     /// It may change or show the values of any keys.
@@ -223,6 +225,8 @@ pub(super) const fn effect_of(facts: &Facts) -> Effect {
         Effect::AnyKeys
     } else if same(facts.name, "GET") {
         Effect::Get
+    } else if same(facts.name, "MGET") {
+        Effect::Mget
     } else if facts.flags.contains(Flags::WRITE) || (reads && !contains(&ABOUT_NO_VALUE, facts.name)) {
         Effect::Keys
     } else {

@@ -13,7 +13,7 @@ use super::{Client, Core, Link};
 use crate::command::Effect;
 use crate::metrics::{Counter, Outcome};
 use crate::near_cache::{Answer, Kept, KeyHash, Life, LookUp, NearCache, Stamp, Written};
-use crate::resp::Arguments;
+use crate::resp::{Arguments, elements};
 use crate::session::{Read, Session};
 use crate::upstream::{Lane, Node};
 use std::time::{Duration, Instant};
@@ -125,11 +125,16 @@ pub(super) fn forward(call: &Call<'_>, session: &mut Session, effect: Effect, re
         match effect {
             Effect::Get if request.len() == 2 => return get(call, session, lane, node, request),
             Effect::Get | Effect::None => {}
+            Effect::Mget => {
+                if let Some(shown) = shown_by(near, request) {
+                    return touch(call, session, lane, request, Step::Mget(shown));
+                }
+            }
             Effect::Keys => match near.written_by(request.iter().skip(1)) {
                 Written::Nothing => {}
-                written => return write(call, session, lane, request, written),
+                written => return touch(call, session, lane, request, Step::Write(written)),
             },
-            Effect::AnyKeys => return write(call, session, lane, request, Written::Unknown),
+            Effect::AnyKeys => return touch(call, session, lane, request, Step::Write(Written::Unknown)),
         }
     }
     forward::forward(call, session, request)
@@ -138,7 +143,7 @@ pub(super) fn forward(call: &Call<'_>, session: &mut Session, effect: Effect, re
 /// What a command of this effect may change.
 pub(super) fn written_by(client: &Client, effect: Effect, request: Arguments<'_>) -> Written {
     match (&client.core.near_cache, effect) {
-        (Some(near), Effect::Keys) => near.written_by(request.iter().skip(1)),
+        (Some(near), Effect::Keys | Effect::Get | Effect::Mget) => near.written_by(request.iter().skip(1)),
         (Some(_), Effect::AnyKeys) => Written::Unknown,
         _ => Written::Nothing,
     }
@@ -155,17 +160,35 @@ pub(super) fn written_by_part(client: &Client, effect: Effect, begun: Arguments<
     }
 }
 
-fn write(
-    call: &Call<'_>,
-    session: &mut Session,
-    lane: &Lane<Waiter>,
-    request: Arguments<'_>,
-    written: Written,
-) -> Handled {
+/// Sends a command whose reply the near cache has to hear of.
+fn touch(call: &Call<'_>, session: &mut Session, lane: &Lane<Waiter>, request: Arguments<'_>, step: Step) -> Handled {
     if lane.accepts().is_ok() {
         session.writes += 1;
     }
-    forward::send(call, session, lane, request, Step::Write(written))
+    forward::send(call, session, lane, request, step)
+}
+
+/// The keys of an MGET, if any of them is tracked.
+fn shown_by(near: &NearCache, request: Arguments<'_>) -> Option<Box<[Option<KeyHash>]>> {
+    let mut keys = request.iter().skip(1);
+    if !keys.any(|key| near.tracks(key)) {
+        return None;
+    }
+    Some(request.iter().skip(1).map(|key| near.tracks(key).then(|| near.hash(key))).collect())
+}
+
+/// The upstream answered MGET.
+pub(super) fn on_shown(turn: Turn<'_>, shown: &[Option<KeyHash>], frame: &[u8]) {
+    turn.session.writes = turn.session.writes.saturating_sub(1);
+    if let Some(near) = &turn.client.core.near_cache {
+        let values = elements(frame).filter(|values| values.len() == shown.len()).unwrap_or_default();
+        for (place, key) in shown.iter().enumerate() {
+            if let Some(key) = key {
+                near.shown(*key, values.get(place).copied().unwrap_or_default());
+            }
+        }
+    }
+    turn.finish_forwarded(frame);
 }
 
 /// A forwarded write was answered: what it says is the client's only once the near cache has heard of it.
@@ -273,6 +296,7 @@ pub(super) fn on_first_part(waiter: &Waiter) {
     match &waiter.step {
         Step::Read(reading) => tell(&waiter.client, &Written::One(reading.key)),
         Step::Write(written) => tell(&waiter.client, written),
+        Step::Mget(shown) => tell(&waiter.client, &Written::any(shown.iter().flatten().map(|key| Written::One(*key)))),
         Step::Exec(exec) => tell(&waiter.client, &exec.written),
         _ => {}
     }
@@ -282,7 +306,7 @@ pub(super) fn on_first_part(waiter: &Waiter) {
 pub(super) fn on_last_part(session: &mut Session, step: &Step) {
     match step {
         Step::Read(reading) => session.reads.end(reading.read),
-        Step::Write(_) => session.writes = session.writes.saturating_sub(1),
+        Step::Write(_) | Step::Mget(_) => session.writes = session.writes.saturating_sub(1),
         _ => {}
     }
 }

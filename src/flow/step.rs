@@ -16,7 +16,7 @@ use super::transaction::Exec;
 use super::{Client, exclusive, fca, flush, learned, local, tracking, transaction};
 use crate::config::OnUnreachable;
 use crate::metrics::{Family, Outcome};
-use crate::near_cache::Written;
+use crate::near_cache::{KeyHash, Written};
 use crate::resp::{Protocol, encode};
 use crate::session::{Session, Slot};
 use crate::upstream::{Failure, Lane, Popped};
@@ -54,6 +54,8 @@ pub enum Step {
     Write(Written),
     /// It is the value of a key that the near cache may have.
     Read(Box<Reading>),
+    /// It is the values of these keys, as far as they are tracked.
+    Mget(Box<[Option<KeyHash>]>),
     /// It says how long the key has still to live that is read next.
     Life,
     /// It means nothing.
@@ -118,6 +120,7 @@ impl Step {
             Self::Forward
                 | Self::Write(_)
                 | Self::Read(_)
+                | Self::Mget(_)
                 | Self::Block(_)
                 | Self::Subscribe(_)
                 | Self::Monitor
@@ -226,6 +229,7 @@ pub(super) fn on_reply(lane: &Rc<Lane<Waiter>>, answered: Popped<Waiter>, note: 
             turn.finish_forwarded(frame);
         }
         Step::Read(reading) => near::on_read(turn, &reading, note, frame),
+        Step::Mget(shown) => near::on_shown(turn, &shown, frame),
         Step::Swallow | Step::Life => {}
         Step::StoreFirst => fca::on_stored_first(lane, frame),
         Step::Lookup(lookup) => fca::on_looked_up(turn, lookup, lane, note, frame),
@@ -261,7 +265,7 @@ pub(super) fn on_failure(waiter: Waiter, deadline: Instant, failure: &Failure, n
     match &step {
         Step::Read(reading) => turn.session.reads.end(reading.read),
         // It may have been carried out, and is not acknowledged: the upstream says whether its keys have changed.
-        Step::Write(_) | Step::Store(_) | Step::Delete(_) => {
+        Step::Write(_) | Step::Mget(_) | Step::Store(_) | Step::Delete(_) => {
             turn.session.writes = turn.session.writes.saturating_sub(1);
         }
         _ => {}
@@ -272,7 +276,7 @@ pub(super) fn on_failure(waiter: Waiter, deadline: Instant, failure: &Failure, n
         return turn.finish_error(words);
     }
     match step {
-        Step::Forward | Step::Write(_) | Step::Read(_) => turn.finish_unreachable(),
+        Step::Forward | Step::Write(_) | Step::Read(_) | Step::Mget(_) => turn.finish_unreachable(),
         Step::Swallow | Step::Life | Step::StoreFirst => {}
         Step::Lookup(lookup) => fca::on_lookup_failed(turn, &lookup),
         Step::Store(store) => fca::on_store_failed(turn, &store),

@@ -262,7 +262,7 @@ pub(super) fn takes_parts(lane: &Rc<Lane<Waiter>>, waiter: &Waiter, declared: us
         return Some(Room::Free);
     }
     let as_it_is = match &waiter.step {
-        Step::Forward | Step::Write(_) | Step::Read(_) => true,
+        Step::Forward | Step::Write(_) | Step::Read(_) | Step::Mget(_) => true,
         Step::Exec(exec) => exec.queued.is_plain(),
         _ => false,
     };

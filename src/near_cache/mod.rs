@@ -284,6 +284,11 @@ impl NearCache {
         }
     }
 
+    /// Somebody is about to be shown this value of a key, or nothing, by another command than a read of it.
+    pub fn shown(&self, hash: KeyHash, frame: &[u8]) {
+        self.shard(hash).shown(hash, frame);
+    }
+
     /// What a command with these arguments may change: whatever of them looks like a tracked key is taken for one.
     pub fn written_by<'a>(&self, arguments: impl Iterator<Item = &'a [u8]>) -> Written {
         let tracked = arguments.filter(|argument| self.tracks(argument));

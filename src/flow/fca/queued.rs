@@ -31,6 +31,7 @@ fn queue_request(call: &Call<'_>, session: &mut Session, request: &Request<'_>) 
                 .iter()
                 .map(|query| Entry::derive(call, namespace, Query::Text(query), Vec::new()))
                 .collect::<Result<_, _>>()?;
+            entries.iter().for_each(|entry| queue_written(call, entry));
             let shapes = entries.iter().map(|entry| lookup_shape(call, entry, Ask::Value)).collect();
             Ok(queue_shaped(call, session, Shape::Each(shapes), |commands| {
                 entries.iter().for_each(|entry| append_lookups(commands, entry, Ask::Value));
@@ -82,7 +83,7 @@ fn command(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     out
 }
 
-/// EXEC may write this entry.
+/// EXEC may write this entry, or show it.
 fn queue_written(call: &Call<'_>, entry: &Entry) {
     queue_write(call.client, near::written_entry(call.client, entry.key(), entry.twin_key().as_deref()));
 }
@@ -96,6 +97,7 @@ fn queue_lookup(
 ) -> Result<Handled, ReplyError> {
     let entry = Entry::derive(call, namespace, query, Vec::new())?;
     let shape = lookup_shape(call, &entry, ask);
+    queue_written(call, &entry);
     Ok(queue_shaped(call, session, shape, |commands| append_lookups(commands, &entry, ask)))
 }
 
