@@ -35,9 +35,9 @@ impl Entry {
         let Query::Text(question) = query else { return Self::derive_anew(call, name, query, text) };
         let (spellings, prefix_bytes) = (&settings.spellings, settings.key_prefix.len() + name.len() + 1);
         let hash = spellings.hash(name, question);
-        let known = spellings.find(hash, name, question, |spelling| {
-            text.extend_from_slice(spelling.text());
-            Rc::clone(&spelling.namespace)
+        let known = spellings.find(hash, name, question, |namespace, known| {
+            text.extend_from_slice(known);
+            Rc::clone(namespace)
         });
         if let Some(namespace) = known {
             let has_twin = namespace.twins;

@@ -1,66 +1,76 @@
 //! Questions as they were asked lately, letter for letter, with what was made of them: whoever asks one in the same words
 //! again has its key without normalising or hashing anew.
 //!
-//! Guarantees that a question is taken for another only where every byte is the same, so it changes no key, ever. Bounded
-//! in bytes for each worker; a question enters when it is asked for the second time within a while, so that those that
-//! are asked once cost no memory. Belongs to the settings, by which keys are derived, and goes with them.
+//! Guarantees that a question is taken for another only where every byte is the same, so it changes no key, ever. A table
+//! of fixed size for each worker, in sets of two that take one line of the processor's cache, since waiting for memory is
+//! what a look-up costs; a question enters when it is asked for the second time within a while, so that those that are
+//! asked once drive nobody out. Belongs to the settings, by which keys are derived, and goes with them.
 
 use super::settings::Namespace;
-use quick_cache::Weighter;
-use quick_cache::unsync::{Cache, DefaultLifecycle};
 use std::cell::{Cell, RefCell};
-use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
+use std::hash::BuildHasher;
 use std::rc::Rc;
 
-/// Bytes that a worker keeps of questions and their texts, overhead counted.
-const BYTES_MAX: u64 = 4 << 20;
+/// How many sets there are: twice as many questions, half a megabyte of table.
+const SETS_COUNT: usize = 8192;
 
-/// A longer question is not kept.
-const QUERY_BYTES_MAX: usize = 1024;
-
-/// Bytes that a question takes besides its own: its places in quick_cache's table and lists.
-const OVERHEAD_BYTES: u64 = 160;
+/// A longer question is not kept, so that all of them take some ten megabytes at the very most, and two as a rule.
+const QUERY_BYTES_MAX: usize = 256;
 
 /// How many questions it is remembered of that they were asked once.
 const ASKED_ONCE_COUNT: usize = 4096;
 
-/// How many questions there is room made for at first.
-const EXPECTED: usize = 16;
-
 /// What was made of a question.
 pub(super) struct Spelling {
     pub(super) namespace: Rc<Namespace>,
-    /// The namespace's name, the question, and behind it its entry's text.
+    hash: u64,
+    /// The lengths of the namespace's name and of the question, a byte and two; the two themselves; their entry's text.
     bytes: Box<[u8]>,
-    name_bytes: usize,
-    query_bytes: usize,
 }
+
+/// Bytes before the namespace's name.
+const HEAD_BYTES: usize = 3;
 
 impl Spelling {
-    /// The entry's text, as it was given.
-    pub(super) fn text(&self) -> &[u8] {
-        &self.bytes[self.name_bytes + self.query_bytes..]
+    fn new(hash: u64, name: &[u8], query: &[u8], namespace: &Rc<Namespace>, text: &[u8]) -> Option<Self> {
+        if query.len() > QUERY_BYTES_MAX {
+            return None;
+        }
+        let [low, high] = u16::try_from(query.len()).ok()?.to_le_bytes();
+        let head = [u8::try_from(name.len()).ok()?, low, high];
+        let bytes = [&head, name, query, text].concat().into_boxed_slice();
+        Some(Self { namespace: Rc::clone(namespace), hash, bytes })
     }
 
-    fn is(&self, name: &[u8], query: &[u8]) -> bool {
-        let (own_name, rest) = self.bytes.split_at(self.name_bytes);
-        own_name == name && rest[..self.query_bytes] == *query
+    /// The entry's text, if this is the question.
+    #[inline]
+    fn text(&self, name: &[u8], query: &[u8]) -> Option<&[u8]> {
+        let [name_bytes, low, high, rest @ ..] = &*self.bytes else { return None };
+        if (usize::from(*name_bytes), usize::from(u16::from_le_bytes([*low, *high]))) != (name.len(), query.len()) {
+            return None;
+        }
+        let (own, text) = rest.split_at_checked(name.len() + query.len())?;
+        let (own_name, own_query) = own.split_at(name.len());
+        (own_name == name && own_query == query).then_some(text)
     }
 }
+
+/// Two questions whose hashes end alike.
+#[derive(Default)]
+#[repr(align(64))]
+struct Set([Option<Spelling>; 2]);
 
 /// The questions that a worker was asked lately.
 pub(super) struct Spellings {
-    known: RefCell<Cache<u64, Spelling, Charge, BuildHasherDefault<AsItIs>>>,
+    sets: RefCell<Box<[Set]>>,
     asked_once: Box<[Cell<u32>]>,
     seed: foldhash::fast::RandomState,
 }
 
 impl Default for Spellings {
     fn default() -> Self {
-        let known =
-            Cache::with(EXPECTED, BYTES_MAX, Charge, BuildHasherDefault::default(), DefaultLifecycle::default());
         Self {
-            known: RefCell::new(known),
+            sets: RefCell::new((0..SETS_COUNT).map(|_| Set::default()).collect()),
             asked_once: (0..ASKED_ONCE_COUNT).map(|_| Cell::new(0)).collect(),
             seed: foldhash::fast::RandomState::default(),
         }
@@ -74,50 +84,31 @@ impl Spellings {
         self.seed.hash_one((name, query))
     }
 
-    /// Hands what was made of this question to `take`, if it is known.
+    /// Hands what was made of this question, with its entry's text, to `take`, if it is known.
     #[inline]
-    pub(super) fn find<T>(&self, hash: u64, name: &[u8], query: &[u8], take: impl FnOnce(&Spelling) -> T) -> Option<T> {
-        self.known.borrow().get(&hash).filter(|spelling| spelling.is(name, query)).map(take)
+    pub(super) fn find<T>(
+        &self,
+        hash: u64,
+        name: &[u8],
+        query: &[u8],
+        take: impl FnOnce(&Rc<Namespace>, &[u8]) -> T,
+    ) -> Option<T> {
+        let Set(ways) = &self.sets.borrow()[hash as usize % SETS_COUNT];
+        let spelling = ways.iter().flatten().find(|spelling| spelling.hash == hash)?;
+        Some(take(&spelling.namespace, spelling.text(name, query)?))
     }
 
     /// A question was asked that is not known.
     pub(super) fn asked(&self, hash: u64, name: &[u8], query: &[u8], namespace: &Rc<Namespace>, text: &[u8]) {
-        if query.len() > QUERY_BYTES_MAX {
-            return;
-        }
-        let once = &self.asked_once[hash as usize % ASKED_ONCE_COUNT];
         let mark = (hash >> 32) as u32;
-        if once.replace(mark) != mark {
+        if self.asked_once[hash as usize % ASKED_ONCE_COUNT].replace(mark) != mark {
             return;
         }
-        let bytes = [name, query, text].concat().into_boxed_slice();
-        let (namespace, name_bytes, query_bytes) = (Rc::clone(namespace), name.len(), query.len());
-        let spelling = Spelling { namespace, bytes, name_bytes, query_bytes };
-        self.known.borrow_mut().insert(hash, spelling);
-    }
-}
-
-struct Charge;
-
-impl Weighter<u64, Spelling> for Charge {
-    fn weight(&self, _: &u64, spelling: &Spelling) -> u64 {
-        spelling.bytes.len() as u64 + OVERHEAD_BYTES
-    }
-}
-
-/// The hash of a question's hash is that itself.
-#[derive(Default)]
-struct AsItIs(u64);
-
-impl Hasher for AsItIs {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, _: &[u8]) {}
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = number;
+        let Some(spelling) = Spelling::new(hash, name, query, namespace, text) else { return };
+        let Set(ways) = &mut self.sets.borrow_mut()[hash as usize % SETS_COUNT];
+        let victim = (hash >> 31 & 1) as usize;
+        let way = ways.iter().position(Option::is_none).unwrap_or(victim);
+        ways[way] = Some(spelling);
     }
 }
 
@@ -140,7 +131,7 @@ mod tests {
 
     fn text(spellings: &Spellings, name: &str, query: &[u8]) -> Option<Vec<u8>> {
         let hash = spellings.hash(name.as_bytes(), query);
-        spellings.find(hash, name.as_bytes(), query, |spelling| spelling.text().to_vec())
+        spellings.find(hash, name.as_bytes(), query, |_, text| text.to_vec())
     }
 
     fn ask(spellings: &Spellings, name: &str, query: &[u8], text: &[u8]) {
@@ -161,25 +152,29 @@ mod tests {
             assert_eq!(text(&spellings, name, query), None);
         }
         let hash = spellings.hash(b"faq", b"How?");
-        assert!(spellings.find(hash, b"faq", b"What", |_| ()).is_none(), "also where the hash is the same");
-        assert!(spellings.find(hash, b"fqa", b"How?", |_| ()).is_none());
+        assert!(spellings.find(hash, b"faq", b"What", |_, _| ()).is_none(), "also where the hash is the same");
+        assert!(spellings.find(hash, b"fqa", b"How?", |_, _| ()).is_none());
     }
 
     #[test]
-    fn memory_is_bounded() {
+    fn many_questions_take_each_others_places_and_long_ones_none() {
+        assert_eq!(size_of::<Set>(), 64);
         let spellings = Spellings::default();
-        let long = vec![b'x'; QUERY_BYTES_MAX + 1];
+        let long = [b'x'; QUERY_BYTES_MAX + 1];
         for _ in 0..2 {
             ask(&spellings, "faq", &long, b"text");
         }
         assert_eq!(text(&spellings, "faq", &long), None);
-        for number in 0_u32..20_000 {
-            let query = [number.to_le_bytes().as_slice(), &[b'x'; 500]].concat();
+        let queries: Vec<String> = (0..40_000).map(|number| format!("question {number}")).collect();
+        for query in &queries {
             for _ in 0..2 {
-                ask(&spellings, "faq", &query, b"text");
+                ask(&spellings, "faq", query.as_bytes(), query.as_bytes());
             }
         }
-        assert!(spellings.known.borrow().weight() <= BYTES_MAX);
-        assert!(spellings.known.borrow().len() > 1000);
+        let known =
+            queries.iter().filter_map(|query| text(&spellings, "faq", query.as_bytes()).map(|text| (query, text)));
+        let known: Vec<_> = known.collect();
+        assert!(known.len() > SETS_COUNT && known.len() <= 2 * SETS_COUNT, "{}", known.len());
+        assert!(known.iter().all(|(query, text)| query.as_bytes() == text));
     }
 }
