@@ -31,6 +31,25 @@ impl Entry {
         mut text: Vec<u8>,
     ) -> Result<Self, ReplyError> {
         let settings = call.settings;
+        text.clear();
+        let Query::Text(question) = query else { return Self::derive_anew(call, name, query, text) };
+        let (spellings, prefix_bytes) = (&settings.spellings, settings.key_prefix.len() + name.len() + 1);
+        let hash = spellings.hash(name, question);
+        let known = spellings.find(hash, name, question, |spelling| {
+            text.extend_from_slice(spelling.text());
+            Rc::clone(&spelling.namespace)
+        });
+        if let Some(namespace) = known {
+            let has_twin = namespace.twins;
+            return Ok(Self { namespace, text, prefix_bytes, has_twin });
+        }
+        let entry = Self::derive_anew(call, name, query, text)?;
+        spellings.asked(hash, name, question, &entry.namespace, &entry.text);
+        Ok(entry)
+    }
+
+    fn derive_anew(call: &Call<'_>, name: &[u8], query: Query<'_>, mut text: Vec<u8>) -> Result<Self, ReplyError> {
+        let settings = call.settings;
         let namespace = Rc::clone(settings.namespace(name)?);
         let (Query::Text(bytes) | Query::Params(bytes)) = query;
         if bytes.len() > settings.limits.query_bytes_max {
@@ -40,7 +59,6 @@ impl Entry {
                 settings.limits.query_bytes_max
             )));
         }
-        text.clear();
         text.extend_from_slice(&settings.key_prefix);
         text.extend_from_slice(name);
         text.push(b':');

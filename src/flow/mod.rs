@@ -26,6 +26,7 @@ mod pubsub;
 mod request;
 mod settings;
 mod shared_store;
+mod spellings;
 mod step;
 mod stream;
 mod tracking;

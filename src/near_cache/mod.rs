@@ -4,7 +4,7 @@
 //! The upstream itself says what has changed (RESP3 `CLIENT TRACKING ON BCAST PREFIX …`, see
 //! <https://redis.io/docs/latest/develop/reference/client-side-caching/>), over one connection, the *link*. Guarantees:
 //!
-//! - a value is kept only where nothing said that its key has changed since its read began ([`Shard`]);
+//! - a value is kept only where nothing said that its key has changed since its read began (`shard.rs`);
 //! - nothing is served unless a PING over the link that was sent less than `near_cache.link_timeout` ago was answered, so
 //!   that whoever's write is seen at the latest that long after it, whatever stalls, and within a push where nothing does;
 //! - once a write of a client of ours is acknowledged, nothing older is served: it is told to [`NearCache::written`] first.
@@ -16,10 +16,12 @@
 //! client with two connections could read backwards, and the bytes would hold as many copies of the same values.
 //! Time is an argument; the link's socket is its task's.
 
+mod link;
 mod shard;
 #[cfg(test)]
 mod tests;
 
+pub use link::{LINK_NAME, Link, LinkError, LinkEvent, PUSH_BYTES_MAX};
 pub use shard::{Answer, Kept, KeyHash, Life, Stamp};
 
 use shard::{Found, Shard};

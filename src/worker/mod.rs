@@ -9,7 +9,7 @@ mod crew;
 mod session;
 
 use crate::clock;
-use crate::config::{Config, Credentials, Upstream, UpstreamTarget};
+use crate::config::{Config, Upstream, UpstreamTarget};
 use crate::flow::{self, Client, Core, Findings, Link, Question, Settings, SharedStore};
 use crate::metrics::{Counter, Gauge, Recorder, Registry};
 use crate::near_cache::NearCache;
@@ -65,10 +65,10 @@ pub struct Shared {
     pub address: Option<Address>,
     /// The upstream, as all workers see it together.
     pub upstream: Option<Arc<NodeStatus>>,
-    /// The near cache, where there is an upstream and it is wanted.
-    pub near_cache: Option<Arc<NearCache>>,
     /// The embedded store, where there is no upstream.
     pub store: Option<SharedStore>,
+    /// Values lately read from the upstream; none where it is switched off, or there is no upstream.
+    pub near_cache: Option<Arc<NearCache>>,
     /// Numbers for CLIENT ID.
     pub session_ids: Arc<AtomicU64>,
 }
@@ -206,10 +206,7 @@ fn link(shared: &Shared, core: &Rc<Core>, recorder: Arc<Recorder>) -> Link {
     };
     let options = NodeOptions {
         address: address.clone(),
-        credentials: upstream
-            .password
-            .as_ref()
-            .map(|password| Credentials::new(upstream.username.as_ref().map(String::as_bytes), password.clone())),
+        credentials: upstream.credentials(),
         database: upstream.database,
         timeout: upstream.timeout,
         dead_after: upstream.dead_after,
