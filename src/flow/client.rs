@@ -35,7 +35,7 @@ pub struct Client {
     /// What its transaction may change, as far as commands were queued.
     pub(super) queued_writes: RefCell<Option<Box<Written>>>,
     /// An FCA.FLUSH of the embedded store that is on its way.
-    pub(super) flushing: RefCell<Option<Flushing>>,
+    pub(super) flushing: RefCell<Option<Box<Flushing>>>,
     /// The large reply that it is handed in pieces.
     pub(super) receiving: RefCell<Option<Receiving>>,
     /// Whether it was handed one since this was taken: what waited behind that was held up by the client itself.

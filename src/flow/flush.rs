@@ -88,7 +88,7 @@ pub(super) fn start(
         Link::Embedded(store) => {
             let slot = session.open_gated();
             let waiter = call.waiter(To::Slot(slot), Step::Flush(Box::new(flush)));
-            *call.client.flushing.borrow_mut() = Some(Flushing { store: store.clone(), waiter });
+            *call.client.flushing.borrow_mut() = Some(Box::new(Flushing { store: store.clone(), waiter }));
             call.client.wake();
             Handled::Done
         }

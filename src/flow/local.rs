@@ -11,7 +11,7 @@ use super::{Client, Link, clients, exclusive, introspect, lane_key, login, track
 use crate::command::Local;
 use crate::metrics::Outcome;
 use crate::resp::{Arguments, Protocol, ReplyError, encode};
-use crate::session::{Ending, Identity, Mode, Modes, Session};
+use crate::session::{Ending, Mode, Modes, Session};
 use crate::upstream::{Failure, Lane, LaneKey, Tenure};
 use std::time::Instant;
 
@@ -142,7 +142,7 @@ fn hello(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, argumen
         session.protocol = protocol;
     }
     if let Some(name) = hello.name {
-        session.identity.name = name.to_vec();
+        session.identity_mut().name = name.to_vec();
     }
     if protocol != call.protocol && tell_watching_lane(call, session, protocol) {
         return Handled::Done;
@@ -309,7 +309,7 @@ fn reset(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]]) -> Handled
     session.modes = Modes::default();
     exclusive::settle(call.client, session);
     session.protocol = Protocol::Resp2;
-    session.identity = Identity::default();
+    session.forget_identity();
     session.login = None;
     session.database = match &*call.client.link.borrow() {
         Link::Lane(_, node) => node.database(),
@@ -342,11 +342,11 @@ fn client(
     let subcommand = as_written.to_ascii_uppercase();
     match (subcommand.as_str(), rest) {
         ("ID", []) => encode::integer(out, i64::try_from(session.id).unwrap_or(i64::MAX)),
-        ("GETNAME", []) if session.identity.name.is_empty() => encode::nil(out, session.protocol),
-        ("GETNAME", []) => encode::bulk(out, &session.identity.name),
+        ("GETNAME", []) if session.identity().name.is_empty() => encode::nil(out, session.protocol),
+        ("GETNAME", []) => encode::bulk(out, &session.identity().name),
         ("SETNAME", [name]) => {
             check_name(name)?;
-            session.identity.name = name.to_vec();
+            session.identity_mut().name = name.to_vec();
             encode::simple(out, "OK");
         }
         ("SETINFO", [attribute, value]) => {
@@ -403,9 +403,9 @@ fn is_switch(word: &[u8]) -> bool {
 
 fn set_info(session: &mut Session, attribute: &[u8], value: &[u8]) -> Result<(), ReplyError> {
     let (place, name) = if attribute.eq_ignore_ascii_case(b"lib-name") {
-        (&mut session.identity.library, "lib-name")
+        (&mut session.identity_mut().library, "lib-name")
     } else if attribute.eq_ignore_ascii_case(b"lib-ver") {
-        (&mut session.identity.library_version, "lib-ver")
+        (&mut session.identity_mut().library_version, "lib-ver")
     } else {
         let attribute = String::from_utf8_lossy(attribute);
         return Err(ReplyError::new(format!("ERR Unrecognized option '{attribute}'")));

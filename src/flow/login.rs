@@ -183,7 +183,7 @@ fn become_one(client: &Client, session: &mut Session, login: Login) -> Vec<u8> {
     let Some(Greeting { protocol, name }) = login.greeting else { return b"+OK\r\n".to_vec() };
     session.protocol = protocol;
     if let Some(name) = name {
-        session.identity.name = name;
+        session.identity_mut().name = name;
     }
     hello_reply(&client.link.borrow(), session)
 }
