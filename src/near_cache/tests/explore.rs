@@ -106,7 +106,7 @@ fn a_link_that_is_lost_behind_fenced_writes_in_every_order() {
 
 #[test]
 fn a_link_that_falls_silent_in_every_order() {
-    holds(Setup { lanes: 1, reads: 2, others: 1, pings: 2, losses: 1, ticks: 4, ..Setup::STILL }, 12, 1000);
+    holds(Setup { lanes: 1, reads: 2, others: 1, pings: 1, losses: 1, ticks: 3, ..Setup::STILL }, 12, 1000);
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn a_flush_in_every_order() {
 
 #[test]
 fn values_whose_time_ends_in_every_order() {
-    let setup = Setup { lanes: 1, reads: 3, others: 1, pings: 1, ticks: 3, life: Some(2), ..Setup::STILL };
+    let setup = Setup { lanes: 1, reads: 3, others: 1, ticks: 2, life: Some(1), ..Setup::STILL };
     holds(Setup { has_pttl_apart: true, ..setup }, 12, 1000);
 }
 
@@ -138,7 +138,7 @@ fn an_entry_its_twin_and_own_writes_in_every_order() {
 
 #[test]
 fn without_tracking_in_every_order() {
-    let setup = Setup { reads: 2, writes: 1, fenced_writes: 1, others: 1, ticks: 2, ..Setup::STILL };
+    let setup = Setup { reads: 2, writes: 1, fenced_writes: 1, ticks: 2, ..Setup::STILL };
     holds(Setup { is_untracked: true, ..setup }, 11, 1000);
 }
 
@@ -169,12 +169,12 @@ fn weight(step: Step) -> u32 {
     match step {
         Step::LinkExecute | Step::LinkHears | Step::LinkConnect | Step::EndRound => 200,
         Step::Execute { .. } | Step::Reply { .. } | Step::LinkPing => 100,
-        Step::Read { .. } => 40,
+        Step::Read { .. } | Step::LinkLost => 40,
         Step::Tick => 12,
         Step::ReadThrough { .. } | Step::Expire { .. } => 4,
         Step::Other { .. } => 3,
         Step::Write { .. } => 2,
-        Step::FencedWrite { .. } | Step::LinkCut | Step::LinkLost | Step::Flush => 1,
+        Step::FencedWrite { .. } | Step::LinkCut | Step::Flush => 1,
     }
 }
 
@@ -220,5 +220,6 @@ fn long_stories_are_served() {
     let random = foldhash::quality::FixedState::default();
     let choices: Vec<u32> = (0..20_000_u32).map(|number| (random.hash_one(number) >> 32) as u32).collect();
     let hits = long_story_holds(Setup { life: None, ..LONG }, &choices).unwrap();
+    println!("{hits} hits");
     assert!(hits > 500, "only {hits} hits");
 }

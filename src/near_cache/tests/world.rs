@@ -35,7 +35,7 @@ pub(super) struct Setup {
     pub(super) others: u16,
     pub(super) flushes: u16,
     pub(super) pings: u16,
-    /// How often the link is lost or cut.
+    /// How often the link is lost.
     pub(super) losses: u16,
     pub(super) ticks: u16,
     /// Writes may also delete.
@@ -321,8 +321,7 @@ impl World {
         self.step_if(&mut steps, link.is_served && !link.to_redis.is_empty(), Step::LinkExecute);
         self.step_if(&mut steps, !link.from_redis.is_empty(), Step::LinkHears);
         self.step_if(&mut steps, link.is_served && left.losses > 0, Step::LinkCut);
-        let may_be_lost = link.is_connected && (!link.is_served || left.losses > 0);
-        self.step_if(&mut steps, may_be_lost, Step::LinkLost);
+        self.step_if(&mut steps, link.is_connected && !link.is_served, Step::LinkLost);
         steps
     }
 
@@ -380,7 +379,6 @@ impl World {
                 self.link.unsent.clear();
             }
             Step::LinkLost => {
-                self.left.losses -= u16::from(self.link.is_served);
                 self.link = Link::default();
                 self.cache.close();
             }
