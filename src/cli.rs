@@ -323,7 +323,7 @@ mod tests {
         assert_eq!(
             end.to_string(),
             "configuration is valid\nit would listen on 127.0.0.1:6380; metrics on 127.0.0.1:9180; 1 worker; upstream \
-             redis://cache:6379, database 2 as app; namespaces any"
+             redis://cache:6379, database 2 as app; near cache 64MiB; namespaces any"
         );
     }
 

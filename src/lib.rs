@@ -19,6 +19,7 @@ pub mod key;
 pub mod log;
 pub mod metrics;
 pub mod near_cache;
+pub mod near_link;
 pub mod resp;
 pub mod server;
 pub mod session;

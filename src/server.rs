@@ -10,7 +10,9 @@ use crate::clock;
 use crate::config::{Config, ConfigError, UpstreamTarget};
 use crate::embedded::StoreOptions;
 use crate::flow::SharedStore;
-use crate::metrics::{BuildInfo, Counter, Limit, Observed, Recorder, Registry, StoreUse};
+use crate::metrics::{BuildInfo, Counter, Limit, NearCacheState, Observed, Recorder, Registry, StoreUse};
+use crate::near_cache::{NearCache, NearCacheOptions};
+use crate::near_link;
 use crate::upstream::{NodeState, NodeStatus, TlsError};
 use crate::worker::{self, Message, Shared, Worker};
 use std::cell::{Cell, RefCell};
@@ -130,6 +132,10 @@ async fn serve(config: Config, reload: impl Fn() -> Result<Config, ConfigError> 
         };
         tokio::task::spawn_local(admin::serve(listener, admin, ended.clone()));
     }
+    if let Some((near_cache, address)) = shared.near_cache.clone().zip(shared.address.clone()) {
+        let (config, recorder) = (Arc::clone(&config), Arc::clone(&control.recorder));
+        tokio::task::spawn_local(near_link::keep(near_cache, address, config, recorder, ended.clone()));
+    }
     observe(&shared);
     tokio::task::spawn_local(sweep(shared.clone()));
     tokio::task::spawn_local(reload_on(hangup, Rc::clone(&control), Arc::clone(&config), shared.clone(), reload));
@@ -176,8 +182,19 @@ fn shared(config: &Arc<Config>) -> Result<Shared, ServerError> {
         };
         SharedStore::new(options)
     });
+    let near_cache = config.near_cache().map(|table| {
+        let options = NearCacheOptions {
+            bytes_max: table.bytes,
+            value_bytes_max: table.value_bytes_max,
+            ttl_max: table.ttl_max,
+            ttl_max_without_tracking: table.ttl_max_without_tracking,
+            prefixes: table.prefixes.iter().map(|prefix| prefix.clone().into_bytes()).collect(),
+            workers: config.workers.get(),
+        };
+        Arc::new(NearCache::new(options, clock::now()))
+    });
     let session_ids = Arc::new(AtomicU64::new(1));
-    Ok(Shared { config: Arc::clone(config), registry, address, upstream, store, session_ids })
+    Ok(Shared { config: Arc::clone(config), registry, address, upstream, near_cache, store, session_ids })
 }
 
 fn say_upstream(config: &Config) {
@@ -215,7 +232,7 @@ fn readiness(config: &Config, shared: &Shared, draining: Arc<AtomicBool>) -> Arc
 
 /// Gives the registry what only others know.
 fn observe(shared: &Shared) {
-    let (upstream, store) = (shared.upstream.clone(), shared.store.clone());
+    let (upstream, store, near_cache) = (shared.upstream.clone(), shared.store.clone(), shared.near_cache.clone());
     shared.registry.set_gauges_source(move || {
         let mut observed = Observed {
             upstream_up: upstream.as_ref().is_none_or(|status| status.state() == NodeState::Reachable),
@@ -224,6 +241,15 @@ fn observe(shared: &Shared) {
         if let Some(store) = &store {
             let stats = store.lock().stats();
             observed.embedded = StoreUse { entries: stats.entries, bytes: stats.bytes, evictions: stats.evictions };
+        }
+        if let Some(near_cache) = &near_cache {
+            let stats = near_cache.stats(clock::now());
+            observed.near_cache_state = match (stats.is_open, stats.is_untracked) {
+                (false, _) => NearCacheState::Down,
+                (true, false) => NearCacheState::Up,
+                (true, true) => NearCacheState::Ttl,
+            };
+            observed.near_cache = StoreUse { entries: stats.entries, bytes: stats.bytes, evictions: stats.evictions };
         }
         observed
     });

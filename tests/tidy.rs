@@ -22,7 +22,7 @@ const LEVELS: &[&[&str]] = &[
     &["cli", "log"],
     &["embedded", "near_cache", "session", "upstream"],
     &["flow"],
-    &["admin", "worker"],
+    &["admin", "near_link", "worker"],
     &["server"],
     &["lib", "main"],
 ];
@@ -32,6 +32,7 @@ const TOKIO_ALLOWED: &[(&str, &str)] = &[
     ("src/admin/", "serves HTTP"),
     ("src/alarm.rs", "is the one timer"),
     ("src/flow/client.rs", "holds the client's socket"),
+    ("src/near_link.rs", "moves the link's bytes"),
     ("src/server.rs", "listens, hears signals"),
     ("src/upstream/connect.rs", "makes the upstream's socket"),
     ("src/upstream/node.rs", "spawns lanes and the prober"),

@@ -73,6 +73,7 @@ fn shared(upstream: Upstream, port: u16) -> Shared {
     Shared {
         registry: Registry::new(BuildInfo { version: "0", revision: "none" }, []),
         upstream: address.as_ref().map(NodeStatus::new),
+        near_cache: None,
         store: address.is_none().then(|| SharedStore::new(options)),
         address,
         config: Arc::new(config),

@@ -4,7 +4,7 @@
 //! called `BLOCK` blocks nothing. Arguments that Redis would refuse don't block: the refusal comes at once.
 //! Leaves to others that nothing blocks inside MULTI.
 
-use super::{Categories, Command, Family, Flags, KeyPositions, Kind};
+use super::{Categories, Command, Effect, Family, Flags, KeyPositions, Kind};
 use std::time::Duration;
 
 /// The longest time that is told; what is longer is as good as for ever.
@@ -20,6 +20,7 @@ pub static UNKNOWN_BLOCKING: Command = Command {
     has_subcommands: false,
     kind: Kind::Blocking,
     family: Family::Blocking,
+    effect: Effect::AnyKeys,
 };
 
 /// Where a command has its timeout, and in which unit.

@@ -4,8 +4,8 @@
 //! compared as they are. A name is read as three overlapping machine words, upper-cased eight bytes at a time, and
 //! looked for in an open-addressed table that the compiler builds. A name longer than [`NAME_BYTES_MAX`] is unknown.
 
-use super::kind::{family_of, kind_of};
-use super::{Command, Kind, fca_table, table};
+use super::kind::{effect_of, family_of, kind_of};
+use super::{Command, Effect, Kind, fca_table, table};
 
 /// The longest name that can be in the table, in bytes: three machine words. Redis 7.0's longest has 20.
 pub const NAME_BYTES_MAX: usize = 24;
@@ -117,22 +117,22 @@ const fn upper(word: u64) -> u64 {
 }
 
 const fn commands() -> [Command; COMMANDS_COUNT] {
-    let mut commands = [command(&table::FACTS[0], Kind::Forward); COMMANDS_COUNT];
+    let mut commands = [command(&table::FACTS[0], Kind::Forward, Effect::None); COMMANDS_COUNT];
     let mut number = 0;
     while number < COMMANDS_COUNT {
         commands[number] = if number < table::FACTS.len() {
             let facts = &table::FACTS[number];
-            command(facts, kind_of(facts))
+            command(facts, kind_of(facts), effect_of(facts))
         } else {
             let (facts, fca) = &fca_table::FACTS[number - table::FACTS.len()];
-            command(facts, Kind::Fca(*fca))
+            command(facts, Kind::Fca(*fca), Effect::None)
         };
         number += 1;
     }
     commands
 }
 
-const fn command(facts: &super::facts::Facts, kind: Kind) -> Command {
+const fn command(facts: &super::facts::Facts, kind: Kind, effect: Effect) -> Command {
     Command {
         name: facts.name,
         arity: facts.arity,
@@ -142,6 +142,7 @@ const fn command(facts: &super::facts::Facts, kind: Kind) -> Command {
         has_subcommands: facts.has_subcommands,
         kind,
         family: family_of(facts, kind),
+        effect,
     }
 }
 

@@ -34,6 +34,22 @@ pub enum Kind {
     Refused,
 }
 
+/// What a command does with the values of keys, as far as the near cache is concerned. To show a value in another way
+/// than `GET` does is as much as to change it: who was shown the newer one is not to be given the older.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing.
+    None,
+    /// It is `GET`.
+    Get,
+    /// It is `MGET`.
+    Mget,
+    /// It may change or show the values of keys that stand among its arguments.
+    Keys,
+    /// It may change or show the values of any keys.
+    AnyKeys,
+}
+
 /// The proxy's own commands, in the order in which they are listed to people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fca {
@@ -177,6 +193,56 @@ pub(super) const fn kind_of(facts: &Facts) -> Kind {
         index += 1;
     }
     if facts.flags.contains(Flags::BLOCKING) { Kind::Blocking } else { Kind::Forward }
+}
+
+/// Commands that are about keys which do not stand among their arguments: all of a database, what a script names, what a
+/// pattern makes of elements.
+const ABOUT_ANY_KEYS: [&str; 14] = [
+    "FLUSHALL",
+    "FLUSHDB",
+    "SWAPDB",
+    "EVAL",
+    "EVALSHA",
+    "FCALL",
+    "EVAL_RO",
+    "EVALSHA_RO",
+    "FCALL_RO",
+    "SORT",
+    "SORT_RO",
+    "DEBUG",
+    "REPLICAOF",
+    "SLAVEOF",
+];
+
+/// Commands that name keys and tell nothing of their values.
+const ABOUT_NO_VALUE: [&str; 5] = ["TTL", "PTTL", "EXPIRETIME", "PEXPIRETIME", "TOUCH"];
+
+/// What one of Redis's own commands does with values.
+pub(super) const fn effect_of(facts: &Facts) -> Effect {
+    let names_keys = facts.keys.first > 0 || facts.flags.contains(Flags::MOVABLE_KEYS);
+    let reads = facts.flags.contains(Flags::READONLY) && names_keys;
+    if contains(&ABOUT_ANY_KEYS, facts.name) {
+        Effect::AnyKeys
+    } else if same(facts.name, "GET") {
+        Effect::Get
+    } else if same(facts.name, "MGET") {
+        Effect::Mget
+    } else if facts.flags.contains(Flags::WRITE) || (reads && !contains(&ABOUT_NO_VALUE, facts.name)) {
+        Effect::Keys
+    } else {
+        Effect::None
+    }
+}
+
+const fn contains(names: &[&str], name: &str) -> bool {
+    let mut index = 0;
+    while index < names.len() {
+        if same(names[index], name) {
+            return true;
+        }
+        index += 1;
+    }
+    false
 }
 
 /// The family of a command.

@@ -21,7 +21,7 @@ pub use crate::metrics::Family;
 pub use blocking::{UNKNOWN_BLOCKING, blocking_timeout, blocks};
 pub use index::{NAME_BYTES_MAX, all, fca, find};
 pub use info::append_info;
-pub use kind::{Fca, Kind, Local, Transaction};
+pub use kind::{Effect, Fca, Kind, Local, Transaction};
 pub use words::{Categories, Flags};
 
 /// One command.
@@ -43,6 +43,8 @@ pub struct Command {
     pub kind: Kind,
     /// Under which group its requests are counted.
     pub family: Family,
+    /// What it does with values.
+    pub effect: Effect,
 }
 
 impl Command {

@@ -14,6 +14,7 @@ mod file;
 mod limits;
 mod log;
 mod namespace;
+mod near_cache;
 mod quantity;
 mod report;
 mod secret;
@@ -33,6 +34,7 @@ pub use limits::{Embedded, Limits};
 pub(crate) use log::{FORMATS, LEVELS};
 pub use log::{Log, LogFormat, LogLevel};
 pub use namespace::{NAMESPACES_MAX, Namespace, Namespaces, QuestionMark, UnknownNamespaces};
+pub use near_cache::{NearCache, WithoutTracking};
 pub use secret::Secret;
 pub use upstream::{OnUnreachable, Upstream, UpstreamTarget, UpstreamTls};
 
@@ -70,6 +72,8 @@ pub struct Config {
     pub limits: Limits,
     /// The store inside the process.
     pub embedded: Embedded,
+    /// Values lately read from the upstream, inside the process.
+    pub near_cache: NearCache,
     /// What is logged.
     pub log: Log,
 }
@@ -123,6 +127,12 @@ impl Config {
         report.keys()
     }
 
+    /// The near cache that is to be: none where it is switched off, or no server is behind the proxy.
+    pub fn near_cache(&self) -> Option<&NearCache> {
+        let has_server = !matches!(self.upstream.target, UpstreamTarget::Embedded | UpstreamTarget::Disabled);
+        Some(&self.near_cache).filter(|near_cache| near_cache.enabled && has_server)
+    }
+
     /// The keys whose change takes effect only when the program starts anew, as they are in the file.
     pub fn needs_restart(&self, running: &Self) -> Vec<&'static str> {
         let reloadable = Upstream {
@@ -138,6 +148,7 @@ impl Config {
             ("drain", self.drain != running.drain),
             ("[upstream] (all but timeout, on_unreachable and admin_commands)", reloadable != running.upstream),
             ("[embedded]", self.embedded != running.embedded),
+            ("[near_cache] (key_prefix is one of its prefixes)", self.near_cache() != running.near_cache()),
             ("[log]", self.log != running.log),
         ];
         changes.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
@@ -160,7 +171,7 @@ impl Config {
 
     fn read(top: &mut Section<'_, '_>) -> Self {
         let default = Self::default();
-        let config = Self {
+        let mut config = Self {
             listen: top.value("listen", listen_addresses).unwrap_or(default.listen),
             admin_listen: top.value("admin_listen", admin_address).unwrap_or(default.admin_listen),
             workers: top.value("workers", worker_count).unwrap_or(default.workers),
@@ -171,8 +182,10 @@ impl Config {
             namespaces: Namespaces::read(top),
             limits: top.table("limits", Limits::read),
             embedded: top.table("embedded", Embedded::read),
+            near_cache: default.near_cache,
             log: top.table("log", Log::read),
         };
+        config.near_cache = top.table("near_cache", |section| NearCache::read(section, &config.key_prefix));
         if let Some(admin) = config.admin_listen.filter(|admin| admin.port() != 0 && config.listen.contains(admin))
             && let (Some(entry), true) =
                 (top.entry("admin_listen").or_else(|| top.entry("listen")), top.is_sound(&["listen"]))
@@ -188,6 +201,9 @@ const LISTEN_MAX: usize = 16;
 
 /// More threads than this only wait for each other's cores.
 const WORKERS: RangeInclusive<usize> = 1..=256;
+
+/// The default of `key_prefix`.
+const KEY_PREFIX: &str = "fca:";
 
 /// The prefix is in every key, so it is to be short.
 const KEY_PREFIX_BYTES_MAX: usize = 64;
@@ -207,13 +223,14 @@ impl Default for Config {
             listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 6380))],
             admin_listen: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 9180))),
             workers: cores.min(NonZeroUsize::new(*WORKERS.end()).unwrap_or(NonZeroUsize::MIN)),
-            key_prefix: "fca:".to_owned(),
+            key_prefix: KEY_PREFIX.to_owned(),
             unknown_namespaces: UnknownNamespaces::Defaults,
             drain: Duration::from_secs(5),
             upstream: Upstream::default(),
             namespaces: Namespaces::default(),
             limits: Limits::default(),
             embedded: Embedded::default(),
+            near_cache: NearCache::default_for(KEY_PREFIX),
             log: Log::default(),
         }
     }

@@ -10,15 +10,16 @@ use std::net::SocketAddr;
 const NAMESPACES_SHOWN_MAX: usize = 8;
 
 impl Config {
-    /// One line: where it listens, how many workers, which upstream, which namespaces.
+    /// One line: where it listens, how many workers, which upstream, how much near it, which namespaces.
     pub fn summary(&self) -> String {
         let listen: Vec<String> = self.listen.iter().map(SocketAddr::to_string).collect();
         let admin = self.admin_listen.map_or_else(|| "off".to_owned(), |address| format!("on {address}"));
         let (workers, plural) = (self.workers, if self.workers.get() == 1 { "" } else { "s" });
         format!(
-            "listen on {}; metrics {admin}; {workers} worker{plural}; upstream {}; namespaces {}",
+            "listen on {}; metrics {admin}; {workers} worker{plural}; upstream {}{}; namespaces {}",
             listen.join(" and "),
             self.upstream_summary(),
+            self.near_cache_summary(),
             self.namespace_summary(),
         )
     }
@@ -34,6 +35,15 @@ impl Config {
             UpstreamTarget::Disabled => "disabled".to_owned(),
             UpstreamTarget::Embedded => format!("embedded, {}", show_bytes(self.embedded.memory_bytes_max)),
             server => format!("{server}, database {}{login}", upstream.database),
+        }
+    }
+
+    /// Nothing where no server is behind the proxy, for there is no near cache either.
+    fn near_cache_summary(&self) -> String {
+        match (self.near_cache(), &self.upstream.target) {
+            (Some(near_cache), _) => format!("; near cache {}", show_bytes(near_cache.bytes)),
+            (None, UpstreamTarget::Disabled | UpstreamTarget::Embedded) => String::new(),
+            (None, _) => "; near cache off".to_owned(),
         }
     }
 

@@ -183,6 +183,36 @@ fn the_reload_that_needs_a_restart_says_so() {
 }
 
 #[test]
+fn what_the_near_cache_tracks_is_fixed_at_the_start() {
+    let server = "upstream.url = \"redis://redis\"\n";
+    let running = load(server, &[], &[]).unwrap();
+    for changed in ["key_prefix = \"faq:\"", "near_cache.ttl_max = \"1s\"", "near_cache.enabled = false"] {
+        let keys = load(&format!("{server}{changed}"), &[], &[]).unwrap().needs_restart(&running);
+        assert_eq!(keys, ["[near_cache] (key_prefix is one of its prefixes)"], "{changed}");
+    }
+    let embedded = load("key_prefix = \"faq:\"", &[], &[]).unwrap();
+    assert_eq!(embedded.needs_restart(&Config::default()), [""; 0]);
+}
+
+#[test]
+fn the_near_cache_tracks_the_key_prefix_and_what_is_named() {
+    let prefixes = |text: &str| load(text, &[], &[]).unwrap().near_cache.prefixes;
+    assert_eq!(prefixes(""), ["fca:"]);
+    assert_eq!(prefixes("key_prefix = \"faq:\""), ["faq:"]);
+    assert_eq!(prefixes("near_cache.prefixes = [\"a:\", \"b:\"]"), ["fca:", "a:", "b:"]);
+    assert_eq!(prefixes("near_cache.prefixes = [\"a:\", \"f\"]"), ["a:", "f"]);
+    assert_eq!(prefixes("near_cache.prefixes = \"\""), [""]);
+    let variable = [("FCA_PROXY_NEAR_CACHE__PREFIXES", "a:, fca:")];
+    assert_eq!(load("", &variable, &[]).unwrap().near_cache.prefixes, ["a:", "fca:"]);
+}
+
+#[test]
+fn without_tracking_nothing_is_served_for_longer_than_with_it() {
+    let config = load("near_cache.ttl_max = \"1s\"", &[], &[]).unwrap();
+    assert_eq!(config.near_cache.ttl_max_without_tracking, Duration::from_secs(1));
+}
+
+#[test]
 fn there_are_at_most_so_many_namespaces() {
     let namespaces = |count| (0..count).map(|n| format!("[namespaces.n{n}]\n")).collect::<String>();
     assert!(load(&namespaces(NAMESPACES_MAX), &[], &[]).is_ok());

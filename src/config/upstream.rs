@@ -3,6 +3,7 @@
 //! Guarantees a target that this build can reach, bounds that do not contradict each other, and files that could be
 //! read when the program started. Certificates are not looked into here.
 
+use super::credentials::Credentials;
 use super::fault::Origin;
 use super::quantity::show_duration;
 use super::secret::Secret;
@@ -31,7 +32,7 @@ pub struct Upstream {
     pub backoff_max: Duration,
     /// After how long without a session a connection beside the main one is closed.
     pub idle_timeout: Duration,
-    /// The most connections that the whole process opens towards the upstream. 512.
+    /// The most connections that the whole process opens towards the upstream, without the near cache's link. 512.
     pub connections_max: usize,
     /// The most bytes that wait to be sent on one connection. 64 MiB.
     pub queue_bytes_max: usize,
@@ -150,6 +151,12 @@ impl Default for Upstream {
 }
 
 impl Upstream {
+    /// Whom sessions are that did not log in; none means no AUTH.
+    pub fn credentials(&self) -> Option<Credentials> {
+        let password = self.password.clone()?;
+        Some(Credentials::new(self.username.as_ref().map(String::as_bytes), password))
+    }
+
     pub(super) fn read(section: &mut Section<'_, '_>) -> Self {
         let default = Self::default();
         let (url, url_origin) = read_url(section);

@@ -8,10 +8,11 @@
 use super::exclusive::{self, Taken};
 use super::request::{Call, Handled};
 use super::step::{Step, To, Turn, unreachable_frame};
-use super::{Client, Link, forward};
-use crate::command::{self, Command};
+use super::{Client, Link, forward, near};
+use crate::command::{self, Command, Effect};
 use crate::config::OnUnreachable;
 use crate::metrics::Outcome;
+use crate::near_cache::Written;
 use crate::resp::{Arguments, Protocol, encode};
 use crate::session::Session;
 use crate::upstream::Failure;
@@ -29,6 +30,8 @@ pub enum Nothing {
     Array,
     /// The nil of a value (BLMOVE).
     Value,
+    /// What a command answers that nobody knows, and that may change any key.
+    Unknown,
 }
 
 /// Carries out a command that may wait.
@@ -41,6 +44,7 @@ pub(super) fn handle(
 ) -> Handled {
     let nothing = match command.name {
         "BLMOVE" | "BRPOPLPUSH" | "WAIT" => Nothing::Value,
+        _ if command.effect == Effect::AnyKeys => Nothing::Unknown,
         _ => Nothing::Array,
     };
     match call.link {
@@ -75,13 +79,17 @@ fn unreachable(call: &Call<'_>, session: &mut Session, nothing: Nothing) -> Hand
 /// nothing for it.
 fn frame_without_upstream(client: &Client, nothing: Nothing, protocol: Protocol) -> &'static [u8] {
     match (client.core.settings.borrow().on_unreachable, nothing) {
-        (OnUnreachable::Nil, Nothing::Array) => encode::nil_array_frame(protocol),
+        (OnUnreachable::Nil, Nothing::Array | Nothing::Unknown) => encode::nil_array_frame(protocol),
         (OnUnreachable::Nil | OnUnreachable::Error, _) => unreachable_frame(client, protocol),
     }
 }
 
 /// The server answered it.
 pub(super) fn on_reply(turn: Turn<'_>, nothing: Nothing, frame: &[u8]) {
+    // What the others may change is no string, which is all that the near cache has.
+    if nothing == Nothing::Unknown {
+        near::tell(turn.client, &Written::Unknown);
+    }
     if forward::says_outage(frame) {
         return finish_unreachable(turn, nothing);
     }

@@ -8,6 +8,7 @@ use super::stream::Receiving;
 use super::{Core, Link, Waiter, exclusive};
 use crate::clock;
 use crate::metrics::{Counter, Limit};
+use crate::near_cache::Written;
 use crate::resp::ReplyError;
 use crate::session::{Ending, Mode, Session, Slot};
 use crate::upstream::{Lane, STREAM_BUFFER_BYTES};
@@ -31,6 +32,8 @@ pub struct Client {
     pub(super) link: RefCell<Link>,
     /// The connection that it has for itself while it is.
     pub(super) exclusive: RefCell<Option<Rc<Lane<Waiter>>>>,
+    /// What its transaction may change, as far as commands were queued.
+    pub(super) queued_writes: RefCell<Option<Box<Written>>>,
     /// An FCA.FLUSH of the embedded store that is on its way.
     pub(super) flushing: RefCell<Option<Flushing>>,
     /// The large reply that it is handed in pieces.
@@ -58,6 +61,7 @@ impl Client {
             session: RefCell::new(session),
             link: RefCell::new(link),
             exclusive: RefCell::new(None),
+            queued_writes: RefCell::new(None),
             flushing: RefCell::new(None),
             receiving: RefCell::new(None),
             held_up: Cell::new(false),
@@ -151,6 +155,17 @@ impl Client {
         self.lend_buffer(session);
         session.replies.say(write);
         self.mark_dirty();
+    }
+
+    /// Answers a request at once, if `write` has a reply.
+    #[inline]
+    pub(super) fn say_if(self: &Rc<Self>, session: &mut Session, write: impl FnOnce(&mut Vec<u8>) -> bool) -> bool {
+        self.lend_buffer(session);
+        let said = session.replies.say_if(write);
+        if said {
+            self.mark_dirty();
+        }
+        said
     }
 
     /// Passes on what is no reply to any request.

@@ -12,10 +12,11 @@
 
 use super::request::{Call, Handled};
 use super::step::{Step, To, Turn, Waiter};
-use super::{Client, Link, SharedStore, fca};
+use super::{Client, Link, SharedStore, fca, near};
 use crate::clock;
 use crate::key;
 use crate::metrics::{Counter, Outcome};
+use crate::near_cache::Written;
 use crate::resp::{Protocol, ReplyError, elements, encode, payload};
 use crate::session::Session;
 use crate::upstream::Lane;
@@ -124,6 +125,7 @@ pub(super) fn on_reply(turn: Turn<'_>, mut flush: Box<Flush>, lane: &Rc<Lane<Wai
             let mut reply = Vec::new();
             encode::integer(&mut reply, flush.removed);
             turn.client.core.recorder.add(Counter::Flushes, 1);
+            near::tell(turn.client, &Written::Unknown);
             return turn.finish(&reply, Outcome::Ok);
         }
         encode::command(&mut command, &flush.scan());

@@ -5,7 +5,7 @@
 //! embedded store to its own words.
 
 use super::request::{Call, Handled};
-use super::{Link, forward, transaction};
+use super::{Link, forward, near, transaction};
 use crate::command::{Command, Kind};
 use crate::metrics::Outcome;
 use crate::resp::{Arguments, ReplyError};
@@ -22,7 +22,7 @@ pub(super) fn handle(call: &Call<'_>, session: &mut Session, command: &Command, 
             let error = without_cluster();
             call.say(session, Outcome::Error, |out| error.append_to(out))
         }
-        None => forward::forward(call, session, request),
+        None => near::forward(call, session, command.effect, request),
     }
 }
 

@@ -10,7 +10,7 @@ use super::{Client, Link};
 use crate::command;
 use crate::embedded;
 use crate::fca::Introspection;
-use crate::metrics::{NamespaceTotals, Outcome};
+use crate::metrics::{Counter, NamespaceTotals, Outcome, Registry};
 use crate::resp::{Arguments, Protocol, ReplyError, encode, payload};
 use crate::session::Session;
 use crate::upstream::Failure;
@@ -130,7 +130,27 @@ fn section(client: &Client) -> String {
         // Writing to a string can't fail.
         let _ = write!(text, "{name}:{value}\r\n");
     }
+    let (state, counts) = near_cache(&core.registry);
+    let _ = write!(text, "fca_proxy_near_cache:{state}\r\n");
+    for (name, count) in counts {
+        let _ = write!(text, "fca_proxy_{name}:{count}\r\n");
+    }
     text
+}
+
+/// What the near cache does, in a word, and what it has done.
+fn near_cache(registry: &Registry) -> (&'static str, [(&'static str, u64); 7]) {
+    let observed = registry.observed();
+    let counts = [
+        ("near_cache_hits", registry.counter(Counter::NearHits)),
+        ("near_cache_fills", registry.counter(Counter::NearFills)),
+        ("near_cache_fills_refused", registry.counter(Counter::NearFillsRefused)),
+        ("near_cache_invalidations", registry.counter(Counter::NearInvalidations)),
+        ("near_cache_evictions", observed.near_cache.evictions),
+        ("near_cache_entries", observed.near_cache.entries),
+        ("near_cache_bytes", observed.near_cache.bytes),
+    ];
+    (observed.near_cache_state.word(), counts)
 }
 
 /// FCA.STATS: counts since the start, of all namespaces or of one.
@@ -144,11 +164,18 @@ pub(super) fn stats_frame(call: &Call<'_>, namespace: Option<&[u8]>) -> Result<V
     let label = namespace.map(|name| fca::known_namespace(call.settings, name)).transpose()?;
     let totals = call.client.core.registry.namespace_totals(label.map(|namespace| namespace.label));
     let mut frame = Vec::new();
-    append_stats(&mut frame, call.protocol, &totals);
+    // One namespace has no near cache of its own; how many of its gets were near hits is among its counts.
+    let near_cache = namespace.is_none().then(|| near_cache(&call.client.core.registry));
+    append_stats(&mut frame, call.protocol, &totals, near_cache);
     Ok(frame)
 }
 
-fn append_stats(out: &mut Vec<u8>, protocol: Protocol, totals: &NamespaceTotals) {
+fn append_stats(
+    out: &mut Vec<u8>,
+    protocol: Protocol,
+    totals: &NamespaceTotals,
+    near_cache: Option<(&str, [(&str, u64); 7])>,
+) {
     let counts: [(&str, u64); 13] = [
         ("gets", totals.gets),
         ("hits", totals.hits),
@@ -164,10 +191,19 @@ fn append_stats(out: &mut Vec<u8>, protocol: Protocol, totals: &NamespaceTotals)
         ("ttl_capped", totals.ttl_capped),
         ("deletes", totals.deletes),
     ];
-    encode::map(out, protocol, counts.len() as u64 + 1);
-    for (name, count) in counts {
-        encode::bulk(out, name.as_bytes());
-        encode::integer(out, i64::try_from(count).unwrap_or(i64::MAX));
+    let near_pairs = near_cache.map_or(0, |(_, counts)| counts.len() as u64 + 1);
+    encode::map(out, protocol, counts.len() as u64 + 1 + near_pairs);
+    let append_counts = |out: &mut Vec<u8>, counts: &[(&str, u64)]| {
+        for &(name, count) in counts {
+            encode::bulk(out, name.as_bytes());
+            encode::integer(out, i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    };
+    append_counts(out, &counts);
+    if let Some((state, counts)) = near_cache {
+        encode::bulk(out, b"near_cache");
+        encode::bulk(out, state.as_bytes());
+        append_counts(out, &counts);
     }
     encode::bulk(out, b"hit_ratio");
     let ratio = format!("{:.4}", totals.hit_ratio());

@@ -10,6 +10,7 @@
 mod blocking;
 mod client;
 mod clients;
+mod entry;
 mod exclusive;
 mod fca;
 mod flush;
@@ -20,10 +21,12 @@ mod introspect;
 mod learned;
 mod local;
 mod login;
+mod near;
 mod pubsub;
 mod request;
 mod settings;
 mod shared_store;
+mod spellings;
 mod step;
 mod stream;
 mod tracking;
@@ -38,6 +41,7 @@ pub use step::{Step, Waiter};
 pub use stream::{Begun, Upload, begin};
 
 use crate::metrics::{Counter, Recorder, Registry};
+use crate::near_cache::NearCache;
 use crate::upstream::{Failure, Lane, LaneKey, Node, NodeState, NodeStatus, Popped, Replies, Room};
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -68,6 +72,8 @@ pub struct Core {
     pub registry: Arc<Registry>,
     /// The upstream as all workers see it; none when there is none.
     pub upstream: Option<Arc<NodeStatus>>,
+    /// The near cache, where there is one.
+    pub(self) near_cache: Option<Arc<NearCache>>,
     /// Who reaches the clients of the other workers.
     crew: Box<dyn Crew>,
     /// Commands that the built-in table lacks.
@@ -95,6 +101,7 @@ impl Core {
         recorder: Arc<Recorder>,
         registry: Arc<Registry>,
         upstream: Option<Arc<NodeStatus>>,
+        near_cache: Option<Arc<NearCache>>,
         crew: Box<dyn Crew>,
     ) -> Rc<Self> {
         Rc::new(Self {
@@ -102,6 +109,7 @@ impl Core {
             recorder,
             registry,
             upstream,
+            near_cache,
             crew,
             learned: learned::Learned::default(),
             dirty: RefCell::default(),

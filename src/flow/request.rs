@@ -5,10 +5,10 @@
 
 use super::step::{Step, To, Waiter};
 use super::{
-    Client, Link, Settings, blocking, exclusive, fca, forward, gate, lane_key, learned, local, login, pubsub, stream,
-    tracking, transaction,
+    Client, Link, Settings, blocking, exclusive, fca, forward, gate, lane_key, learned, local, login, near, pubsub,
+    stream, tracking, transaction,
 };
-use crate::command::{self, Command, Flags, Kind, Local};
+use crate::command::{self, Command, Effect, Flags, Kind, Local};
 use crate::metrics::{Family, Outcome};
 use crate::resp::{Arguments, Protocol, ReplyError};
 use crate::session::{Ending, Mode, Session};
@@ -128,7 +128,7 @@ fn carry_out(
     let mut call = Call { client, settings: &settings, link, protocol: session.protocol, now, deadline, family };
     if session.is_plain() {
         match command {
-            Some(Command { kind: Kind::Forward, name, flags, .. }) => {
+            Some(Command { kind: Kind::Forward, name, flags, effect, .. }) => {
                 session.last_command = name;
                 if looks_up(session) && !flags.contains(Flags::READONLY) {
                     return Handled::WaitUntilAnswered;
@@ -140,7 +140,7 @@ fn carry_out(
                     apart = link;
                     call.link = &apart;
                 }
-                return forward::forward(&call, session, request);
+                return near::forward(&call, session, *effect, request);
             }
             None if is_http(&request[0]) => {
                 session.ending = Ending::AfterReplies;
@@ -204,8 +204,8 @@ fn handle_special(
         Kind::Fca(which) => fca::handle(call, session, which, arguments),
         Kind::Local(which) => local::handle(call, session, which, request, arguments),
         Kind::Transaction(which) => transaction::handle(call, session, which, request, arguments),
-        Kind::Forward => forward::forward(call, session, request),
-        Kind::Blocking if !command::blocks(command, arguments) => forward::forward(call, session, request),
+        Kind::Forward => near::forward(call, session, command.effect, request),
+        Kind::Blocking if !command::blocks(command, arguments) => near::forward(call, session, command.effect, request),
         Kind::Blocking => blocking::handle(call, session, command, request, arguments),
         Kind::PubSub => pubsub::handle(call, session, command, request, arguments),
         Kind::Monitor => pubsub::monitor(call, session, request),
@@ -223,7 +223,10 @@ fn unknown(call: &Call<'_>, session: &mut Session, request: Arguments<'_>) -> Ha
             handle_special(call, session, Some(&command::UNKNOWN_BLOCKING), request)
         }
         Some(flags) if looks_up(session) && !flags.contains(Flags::READONLY) => Handled::WaitUntilAnswered,
-        Some(_) => forward::forward(call, session, request),
+        Some(flags) => {
+            let effect = if flags.contains(Flags::READONLY) { Effect::None } else { Effect::AnyKeys };
+            near::forward(call, session, effect, request)
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Guarantees that a worker reads one consistent set: a reload swaps the whole. Leaves checking to `config`.
 
+use super::spellings::Spellings;
 use crate::config::{Config, Limits, OnUnreachable, QuestionMark, UnknownNamespaces};
 use crate::key::KeySecret;
 use crate::metrics::{NamespaceLabel, Registry};
@@ -26,6 +27,8 @@ pub struct Settings {
     pub embedded_databases: u32,
     /// What each entry's key begins with.
     pub key_prefix: Box<[u8]>,
+    /// Questions whose keys are known.
+    pub(super) spellings: Spellings,
     unknown_namespaces: UnknownNamespaces,
     named: HashMap<Box<[u8]>, Rc<Namespace>, foldhash::fast::RandomState>,
     defaults: Rc<Namespace>,
@@ -74,6 +77,7 @@ impl Settings {
             admin_commands: config.upstream.admin_commands.clone(),
             embedded_databases: config.embedded.databases,
             key_prefix: config.key_prefix.as_bytes().into(),
+            spellings: Spellings::default(),
             unknown_namespaces: config.unknown_namespaces,
             named,
             defaults: namespace(NamespaceLabel::OTHER, config.namespaces.defaults()),

@@ -5,17 +5,20 @@
 
 use super::blocking::{self, Nothing};
 use super::clients::{self, Inquiry};
-use super::fca::Lookup;
+use super::fca::{Delete, Lookup, Store};
 use super::flush::Flush;
 use super::gather::Gather;
 use super::introspect::{self, CommandMerge, Sections};
 use super::login::{self, Login};
+use super::near::{self, Reading};
 use super::pubsub::{self, Subscribe};
+use super::transaction::Exec;
 use super::{Client, exclusive, fca, flush, learned, local, tracking, transaction};
 use crate::config::OnUnreachable;
-use crate::metrics::{Family, NamespaceLabel, Outcome};
+use crate::metrics::{Family, Outcome};
+use crate::near_cache::{KeyHash, Written};
 use crate::resp::{Protocol, encode};
-use crate::session::{Queued, Session, Slot};
+use crate::session::{Session, Slot};
 use crate::upstream::{Failure, Lane, Popped};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -47,14 +50,24 @@ pub(super) enum To {
 pub enum Step {
     /// It is the client's reply, as it is.
     Forward,
+    /// The same, of a command that may have changed what the near cache has.
+    Write(Written),
+    /// It is the value of a key that the near cache may have.
+    Read(Box<Reading>),
+    /// It is the values of these keys, as far as they are tracked.
+    Mget(Box<[Option<KeyHash>]>),
+    /// It says how long the key has still to live that is read next.
+    Life,
     /// It means nothing.
     Swallow,
     /// It says whether an entry is there: a GET, TTL or PTTL of one of its spellings.
     Lookup(Lookup),
-    /// It says whether an entry was stored.
-    Store(NamespaceLabel),
+    /// It says whether an entry was stored; the next says whether its other spelling was removed.
+    StoreFirst,
+    /// It says whether an entry was stored, or its other spelling removed.
+    Store(Store),
     /// It says how many spellings of an entry were removed.
-    Delete(NamespaceLabel),
+    Delete(Delete),
     /// It says whether the upstream answers now.
     Available,
     /// It says whether the upstream has this database.
@@ -80,7 +93,7 @@ pub enum Step {
     /// It says what this command is, which the table lacks.
     Learn(Box<[u8]>),
     /// It is EXEC's reply.
-    Exec(Box<Queued>),
+    Exec(Box<Exec>),
     /// It answers a command that waited in the server.
     Block(Nothing),
     /// It is the last confirmation of a subscribing command.
@@ -105,6 +118,9 @@ impl Step {
         matches!(
             self,
             Self::Forward
+                | Self::Write(_)
+                | Self::Read(_)
+                | Self::Mget(_)
                 | Self::Block(_)
                 | Self::Subscribe(_)
                 | Self::Monitor
@@ -136,6 +152,18 @@ impl Turn<'_> {
             }
             To::Part(gather, index) => gather.put(self.client, self.session, index, frame, outcome, self.now),
             To::Nowhere => {}
+        }
+    }
+
+    /// Finishes with the upstream's reply, as a forwarded command does.
+    #[inline]
+    pub(super) fn finish_forwarded(self, frame: &[u8]) {
+        if frame[0] != b'-' {
+            self.finish(frame, Outcome::Ok);
+        } else if is_outage(frame) {
+            self.finish_unreachable();
+        } else {
+            self.finish(frame, Outcome::Error);
         }
     }
 
@@ -187,24 +215,26 @@ pub(super) fn on_reply(lane: &Rc<Lane<Waiter>>, answered: Popped<Waiter>, note: 
     if client.broken.get() {
         return;
     }
+    if matches!(step, Step::Life) {
+        return near::on_life(lane, frame);
+    }
     let session = &mut *client.session.borrow_mut();
     session.timed_out = false;
     client.core.recorder.upstream_round_trip(took(&client, deadline, now));
     let turn = Turn { client: &client, session, to, family, deadline, now };
     match step {
-        Step::Forward => {
-            if frame[0] != b'-' {
-                turn.finish(frame, Outcome::Ok);
-            } else if is_outage(frame) {
-                turn.finish_unreachable();
-            } else {
-                turn.finish(frame, Outcome::Error);
-            }
+        Step::Forward => turn.finish_forwarded(frame),
+        Step::Write(written) => {
+            near::on_written(turn.client, turn.session, &written);
+            turn.finish_forwarded(frame);
         }
-        Step::Swallow => {}
+        Step::Read(reading) => near::on_read(turn, &reading, note, frame),
+        Step::Mget(shown) => near::on_shown(turn, &shown, frame),
+        Step::Swallow | Step::Life => {}
+        Step::StoreFirst => fca::on_stored_first(lane, frame),
         Step::Lookup(lookup) => fca::on_looked_up(turn, lookup, lane, note, frame),
-        Step::Store(label) => fca::on_stored(turn, label, frame),
-        Step::Delete(label) => fca::on_deleted(turn, label, frame),
+        Step::Store(store) => fca::on_stored(turn, &store, frame),
+        Step::Delete(delete) => fca::on_deleted(turn, &delete, frame),
         Step::Available => turn.finish(if is_outage(frame) { b":0\r\n" } else { b":1\r\n" }, Outcome::Ok),
         Step::Select(database) => local::on_selected(turn, database, frame),
         Step::Hello => local::on_hello(turn),
@@ -232,16 +262,24 @@ pub(super) fn on_failure(waiter: Waiter, deadline: Instant, failure: &Failure, n
     let session = &mut *client.session.borrow_mut();
     session.timed_out = *failure == Failure::TimedOut;
     let turn = Turn { client: &client, session, to, family, deadline, now };
+    match &step {
+        Step::Read(reading) => turn.session.reads.end(reading.read),
+        // It may have been carried out, and is not acknowledged: the upstream says whether its keys have changed.
+        Step::Write(_) | Step::Mget(_) | Step::Store(_) | Step::Delete(_) => {
+            turn.session.writes = turn.session.writes.saturating_sub(1);
+        }
+        _ => {}
+    }
     if let Failure::LaneRefused(words) = failure
         && step.hears_refusals()
     {
         return turn.finish_error(words);
     }
     match step {
-        Step::Forward => turn.finish_unreachable(),
-        Step::Swallow => {}
+        Step::Forward | Step::Write(_) | Step::Read(_) | Step::Mget(_) => turn.finish_unreachable(),
+        Step::Swallow | Step::Life | Step::StoreFirst => {}
         Step::Lookup(lookup) => fca::on_lookup_failed(turn, &lookup),
-        Step::Store(label) => fca::on_store_failed(turn, label),
+        Step::Store(store) => fca::on_store_failed(turn, &store),
         Step::Delete(_) => turn.finish_nil(Outcome::Unreachable),
         Step::Available => turn.finish(b":0\r\n", Outcome::Ok),
         Step::Select(database) => local::on_select_failed(turn, database, failure),

@@ -14,9 +14,10 @@
 
 use super::request::{Call, is_http};
 use super::step::{Step, To, Waiter, took, unreachable_frame};
-use super::{Client, Link, exclusive, lane_key, transaction};
-use crate::command::{self, Command, Fca, Kind};
+use super::{Client, Link, exclusive, lane_key, near, transaction};
+use crate::command::{self, Command, Effect, Fca, Kind};
 use crate::metrics::{Family, Limit, Outcome};
+use crate::near_cache::Written;
 use crate::resp::{Arguments, ReplyError, encode};
 use crate::session::{Mode, Session, Shape, Slot};
 use crate::upstream::{Lane, Popped, Room, STREAM_BUFFER_BYTES};
@@ -116,7 +117,22 @@ pub fn begin(
         session.transaction.queue(Shape::One);
     }
     let slot = session.replies.open();
-    let step = if queueing { Step::Queued } else { Step::Forward };
+    // Of what it writes, that much is known which has arrived.
+    let written = match command {
+        Some(command) => near::written_by_part(client, command.effect, begun),
+        None => near::written_by_part(client, Effect::AnyKeys, begun),
+    };
+    let step = match written {
+        written if queueing => {
+            transaction::queue_write(client, written);
+            Step::Queued
+        }
+        Written::Nothing => Step::Forward,
+        written => {
+            session.writes += 1;
+            Step::Write(written)
+        }
+    };
     let waiter = Waiter { client: Rc::clone(client), to: To::Slot(slot), step, family };
     lane.begin(deadline, waiter, begun.bytes());
     Begun::Upload(Upload(Target::Lane { lane, slot }))
@@ -246,12 +262,14 @@ pub(super) fn takes_parts(lane: &Rc<Lane<Waiter>>, waiter: &Waiter, declared: us
         return Some(Room::Free);
     }
     let as_it_is = match &waiter.step {
-        Step::Forward => true,
-        Step::Exec(queued) => queued.is_plain(),
+        Step::Forward | Step::Write(_) | Step::Read(_) | Step::Mget(_) => true,
+        Step::Exec(exec) => exec.queued.is_plain(),
         _ => false,
     };
     match waiter.to {
         To::Slot(slot) if as_it_is && client.session.borrow().replies.is_first(slot) => {
+            // Its client has what it says from now on.
+            near::on_first_part(waiter);
             let allowance = if declared > SHARED_REPLY_BYTES_MAX { 0 } else { SHARED_REPLY_BYTES_MAX };
             *client.receiving.borrow_mut() =
                 Some(Receiving { lane: Rc::clone(lane), allowance: Cell::new(allowance), insists: Cell::new(false) });
@@ -295,7 +313,7 @@ fn room(client: &Client, session: &mut Session, more: usize) -> Room {
 
 /// The last piece of a reply.
 pub(super) fn last_part(answered: Popped<Waiter>, piece: &[u8], now: Instant) {
-    let Popped { waiter: Waiter { client, to, family, .. }, deadline } = answered;
+    let Popped { waiter: Waiter { client, to, step, family }, deadline } = answered;
     if client.broken.get() {
         return;
     }
@@ -303,6 +321,7 @@ pub(super) fn last_part(answered: Popped<Waiter>, piece: &[u8], now: Instant) {
     client.held_up.set(true);
     let session = &mut *client.session.borrow_mut();
     session.timed_out = false;
+    near::on_last_part(session, &step);
     let took = took(&client, deadline, now);
     client.core.recorder.upstream_round_trip(took);
     client.core.recorder.request(family, Outcome::Ok, took);

@@ -8,10 +8,11 @@ use super::exclusive::{self, Taken};
 use super::forward;
 use super::request::{Call, Handled};
 use super::step::{Step, To, Turn, Waiter, unreachable_frame};
-use super::{Client, Link, clients, fca, gate, local};
-use crate::command::{Command, Kind, Local, Transaction as Which};
+use super::{Client, Link, clients, fca, gate, local, near};
+use crate::command::{Command, Effect, Kind, Local, Transaction as Which};
 use crate::config::OnUnreachable;
 use crate::metrics::{Family, Outcome};
+use crate::near_cache::Written;
 use crate::resp::{Arguments, Protocol, ReplyError, elements, encode};
 use crate::session::{Queued, Session, Shape, Transaction};
 use crate::upstream::{Failure, Lane};
@@ -97,6 +98,8 @@ pub(super) fn queue(
     request: Arguments<'_>,
     arguments: &[&[u8]],
 ) -> Handled {
+    let effect = command.map_or(Effect::AnyKeys, |command| command.effect);
+    queue_write(call.client, near::written_by(call.client, effect, request));
     match command.map(|command| (command, command.kind)) {
         Some((_, Kind::Transaction(Which::Exec))) if request.len() > 1 => exec_abort(call, session),
         Some((_, Kind::Transaction(Which::Exec))) => exec(call, session, request),
@@ -201,6 +204,23 @@ pub(super) fn queue_shaped(
     })
 }
 
+/// A transaction on its way.
+pub struct Exec {
+    /// What was queued.
+    pub(super) queued: Queued,
+    /// What that may change.
+    pub(super) written: Written,
+}
+
+/// A command was queued that may change this.
+pub(super) fn queue_write(client: &Client, written: Written) {
+    if written != Written::Nothing {
+        let queued = &mut *client.queued_writes.borrow_mut();
+        let earlier = queued.take().map_or(Written::Nothing, |written| *written);
+        *queued = Some(Box::new(Written::any([earlier, written])));
+    }
+}
+
 /// Carries on with the transaction's connection, or says QUEUED where it is gone.
 fn with_lane(
     call: &Call<'_>,
@@ -220,6 +240,7 @@ fn exec(call: &Call<'_>, session: &mut Session, request: Arguments<'_>) -> Handl
     let Transaction::Queueing { lost, aborted, queued } = std::mem::take(&mut session.transaction) else {
         return call.reject(session, &ReplyError::new("ERR EXEC without MULTI"));
     };
+    let written = call.client.queued_writes.take().map_or(Written::Nothing, |written| *written);
     let exclusive = call.client.exclusive.borrow();
     let lane = exclusive.as_ref().filter(|lane| !lost && lane.accepts().is_ok());
     match lane {
@@ -234,7 +255,7 @@ fn exec(call: &Call<'_>, session: &mut Session, request: Arguments<'_>) -> Handl
             // What it makes of the connection is to be known before the next request.
             let gates = !queued.is_plain() && queued.shapes().any(|shape| matches!(shape, Shape::Connection(_)));
             let slot = if gates { session.open_gated() } else { session.replies.open() };
-            let waiter = call.waiter(To::Slot(slot), Step::Exec(Box::new(queued)));
+            let waiter = call.waiter(To::Slot(slot), Step::Exec(Box::new(Exec { queued, written })));
             lane.push(call.deadline, waiter, request.bytes());
             Handled::Done
         }
@@ -255,6 +276,7 @@ fn exec_abort(call: &Call<'_>, session: &mut Session) -> Handled {
 fn discard(call: &Call<'_>, session: &mut Session, request: Arguments<'_>) -> Handled {
     let lost = session.transaction.is_lost();
     session.transaction = Transaction::None;
+    call.client.queued_writes.take();
     match call.client.exclusive.borrow().as_ref().filter(|lane| !lost && lane.accepts().is_ok()) {
         Some(lane) => forward::send(call, session, lane, request, Step::Leave),
         None => call.say(session, Outcome::Ok, |out| encode::simple(out, "OK")),
@@ -266,6 +288,7 @@ const UNWATCH: &[u8] = b"*1\r\n$7\r\nUNWATCH\r\n";
 
 /// The session leaves its transaction without a word (RESET, or it is gone): its connection is cleaned.
 pub(super) fn abandon(client: &Rc<Client>, session: &mut Session, now: Instant) {
+    client.queued_writes.take();
     let clean: &[u8] = match std::mem::take(&mut session.transaction) {
         Transaction::None => return,
         Transaction::Watching { .. } => UNWATCH,
@@ -289,26 +312,35 @@ pub(super) fn on_reply(turn: Turn<'_>, step: Step, frame: &[u8]) {
     }
     let outcome = if frame[0] == b'-' { Outcome::Error } else { Outcome::Ok };
     match step {
-        Step::Exec(queued) if !queued.is_plain() => {
-            let protocol = turn.session.protocol;
-            let merged = reshape(&queued, frame, protocol, |arguments| {
-                let arguments: Vec<&[u8]> = arguments.iter().map(Vec::as_slice).collect();
-                local::answer(turn.client, turn.session, Local::Client, &arguments, turn.now).unwrap_or_else(|error| {
-                    let mut frame = Vec::new();
-                    error.append_to(&mut frame);
-                    frame
-                })
-            });
-            match merged {
-                Some(merged) => {
-                    take_selected(turn.session, &queued, frame);
-                    turn.finish(&merged, outcome);
-                }
-                // Nil or an error: not executed, whatever was queued.
-                None => turn.finish(frame, outcome),
-            }
+        Step::Exec(exec) => {
+            near::tell(turn.client, &exec.written);
+            on_executed(turn, &exec.queued, frame, outcome);
         }
         _ => turn.finish(frame, outcome),
+    }
+}
+
+/// The upstream answered EXEC.
+fn on_executed(turn: Turn<'_>, queued: &Queued, frame: &[u8], outcome: Outcome) {
+    if queued.is_plain() {
+        return turn.finish(frame, outcome);
+    }
+    let protocol = turn.session.protocol;
+    let merged = reshape(queued, frame, protocol, |arguments| {
+        let arguments: Vec<&[u8]> = arguments.iter().map(Vec::as_slice).collect();
+        local::answer(turn.client, turn.session, Local::Client, &arguments, turn.now).unwrap_or_else(|error| {
+            let mut frame = Vec::new();
+            error.append_to(&mut frame);
+            frame
+        })
+    });
+    match merged {
+        Some(merged) => {
+            take_selected(turn.session, queued, frame);
+            turn.finish(&merged, outcome);
+        }
+        // Nil or an error: not executed, whatever was queued.
+        None => turn.finish(frame, outcome),
     }
 }
 

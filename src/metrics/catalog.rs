@@ -121,6 +121,8 @@ plain_metrics! {
             "Values kept out of the near cache, as they could have been stale or were too large.";
         NearInvalidations = "fca_proxy_near_cache_invalidations_total",
             "Keys that the upstream said had changed.";
+        NearFlushes = "fca_proxy_near_cache_flushes_total",
+            "Times that the near cache was emptied, since its link was lost or silent or the upstream was flushed.";
         ConfigReloads = "fca_proxy_config_reloads_total", "Reloads of the configuration that took effect.";
         ConfigReloadFailures = "fca_proxy_config_reload_failures_total",
             "Reloads of the configuration refused for its faults.";
@@ -234,11 +236,9 @@ const OBSERVED: &[Metric] = &[
         "Entries that the embedded store dropped to make room.",
         |seen| seen.embedded.evictions,
     ),
-    observed_gauge(
-        "fca_proxy_near_cache_up",
-        "1 while the near cache hears of changes in the upstream and may answer, else 0.",
-        |seen| u64::from(seen.near_cache_up),
-    ),
+    observed_gauge("fca_proxy_near_cache_up", "1 while the near cache may answer, else 0.", |seen| {
+        u64::from(seen.near_cache_state.may_answer())
+    }),
     observed_gauge("fca_proxy_near_cache_entries", "Entries in the near cache.", |seen| seen.near_cache.entries),
     observed_gauge("fca_proxy_near_cache_bytes", "Bytes that the near cache takes, overhead included.", |seen| {
         seen.near_cache.bytes

@@ -19,7 +19,7 @@ pub use catalog::{Counter, Gauge, Kind, Metric, catalog};
 pub use histogram::EDGES_NS;
 pub use labels::{Family, GetResult, Limit, Outcome, SetResult};
 pub use namespaces::{NAMESPACES_MAX, NamespaceLabel, OTHER_NAMESPACES};
-pub use observed::{Observed, StoreUse};
+pub use observed::{NearCacheState, Observed, StoreUse};
 pub use recorder::Recorder;
 pub use registry::{BuildInfo, Registry};
 pub use totals::{NamespaceTotals, Totals};

@@ -86,9 +86,14 @@ impl Registry {
         });
     }
 
-    /// Says who knows the state of the other parts. Asked in every [`Self::render`], on the thread that renders.
+    /// Says who knows the state of the other parts. Asked in every [`Self::observed`], on the thread that asks.
     pub fn set_gauges_source(&self, source: impl Fn() -> Observed + Send + Sync + 'static) {
         self.source.store(Some(Arc::new(Source(Box::new(source)))));
+    }
+
+    /// The state of the other parts, as they tell it now.
+    pub fn observed(&self) -> Observed {
+        self.source.load().as_ref().map(|source| source.0()).unwrap_or_default()
     }
 
     /// The sums that `INFO` tells.
@@ -138,7 +143,7 @@ impl Registry {
 
     /// The page for Prometheus. Takes a millisecond or two, twenty with hundreds of namespaces: not for a worker.
     pub fn render(&self) -> String {
-        let observed = self.source.load().as_ref().map(|source| source.0()).unwrap_or_default();
+        let observed = self.observed();
         for metric in catalog() {
             self.expose(metric, &observed);
         }

@@ -4,7 +4,7 @@
 //! The upstream itself says what has changed (RESP3 `CLIENT TRACKING ON BCAST PREFIX …`, see
 //! <https://redis.io/docs/latest/develop/reference/client-side-caching/>), over one connection, the *link*. Guarantees:
 //!
-//! - a value is kept only where nothing said that its key has changed since its read began ([`Shard`]);
+//! - a value is kept only where nothing said that its key has changed since its read began (`shard.rs`);
 //! - nothing is served unless a PING over the link that was sent less than `near_cache.link_timeout` ago was answered, so
 //!   that whoever's write is seen at the latest that long after it, whatever stalls, and within a push where nothing does;
 //! - once a write of a client of ours is acknowledged, nothing older is served: it is told to [`NearCache::written`] first.
@@ -16,10 +16,12 @@
 //! client with two connections could read backwards, and the bytes would hold as many copies of the same values.
 //! Time is an argument; the link's socket is its task's.
 
+mod link;
 mod shard;
 #[cfg(test)]
 mod tests;
 
+pub use link::{LINK_NAME, Link, LinkError, LinkEvent, PUSH_BYTES_MAX};
 pub use shard::{Answer, Kept, KeyHash, Life, Stamp};
 
 use shard::{Found, Shard};
@@ -68,10 +70,37 @@ pub enum Written {
     Nothing,
     /// This key.
     One(KeyHash),
+    /// These two.
+    Two(KeyHash, KeyHash),
     /// These keys.
     Many(Box<[KeyHash]>),
     /// Any key.
     Unknown,
+}
+
+impl Written {
+    /// What several writes may have changed.
+    pub fn any(all: impl IntoIterator<Item = Self>) -> Self {
+        let mut keys = Vec::new();
+        for written in all {
+            match written {
+                Self::Nothing => {}
+                Self::One(key) => keys.push(key),
+                Self::Two(first, second) => keys.extend([first, second]),
+                Self::Many(many) => keys.extend(many),
+                Self::Unknown => return Self::Unknown,
+            }
+            if keys.len() > WRITTEN_KEYS_MAX {
+                return Self::Unknown;
+            }
+        }
+        match *keys {
+            [] => Self::Nothing,
+            [key] => Self::One(key),
+            [first, second] => Self::Two(first, second),
+            _ => Self::Many(keys.into_boxed_slice()),
+        }
+    }
 }
 
 /// What is found.
@@ -170,6 +199,24 @@ impl NearCache {
     /// Looks a key up; a value's frame is appended to `out`.
     #[inline]
     pub fn look_up(&self, hash: KeyHash, key: &[u8], now: Instant, out: &mut Vec<u8>) -> LookUp {
+        self.find(hash, key, now, out, |_| None)
+    }
+
+    /// Looks an entry up by its key; where its value is known to stand under another one, it is that.
+    #[inline]
+    pub fn look_up_entry(&self, hash: KeyHash, key: &[u8], now: Instant, out: &mut Vec<u8>) -> LookUp {
+        self.find(hash, key, now, out, |other| Some(other.to_vec()))
+    }
+
+    #[inline]
+    fn find(
+        &self,
+        hash: KeyHash,
+        key: &[u8],
+        now: Instant,
+        out: &mut Vec<u8>,
+        follow: impl FnOnce(&[u8]) -> Option<Vec<u8>>,
+    ) -> LookUp {
         let now = self.micros(now);
         if !self.may_answer(now) {
             return LookUp::Miss(self.stamp_at(hash, now));
@@ -182,10 +229,10 @@ impl NearCache {
             }
             Found::Nothing(stamp) => LookUp::Miss(Some(stamp)),
             Found::Elsewhere(other) => {
-                let (other, stamp) = (other.to_vec(), shard.stamp(hash, now));
+                let (other, stamp) = (follow(other), shard.stamp(hash, now));
                 // One lock at a time.
                 drop(shard);
-                self.follow(&other, now, out).unwrap_or(LookUp::Miss(Some(stamp)))
+                other.and_then(|other| self.follow(&other, now, out)).unwrap_or(LookUp::Miss(Some(stamp)))
             }
         }
     }
@@ -225,6 +272,7 @@ impl NearCache {
         match written {
             Written::Nothing => {}
             Written::One(hash) => self.shard(*hash).changed(*hash),
+            Written::Two(first, second) => [first, second].iter().for_each(|hash| self.shard(**hash).changed(**hash)),
             Written::Many(hashes) => hashes.iter().for_each(|hash| self.shard(*hash).changed(*hash)),
             Written::Unknown if self.is_untracked.load(Ordering::Relaxed) => self.invalidate_all(),
             Written::Unknown => {
@@ -236,25 +284,15 @@ impl NearCache {
         }
     }
 
+    /// Somebody is about to be shown this value of a key, or nothing, by another command than a read of it.
+    pub fn shown(&self, hash: KeyHash, frame: &[u8]) {
+        self.shard(hash).shown(hash, frame);
+    }
+
     /// What a command with these arguments may change: whatever of them looks like a tracked key is taken for one.
     pub fn written_by<'a>(&self, arguments: impl Iterator<Item = &'a [u8]>) -> Written {
-        let mut written = Written::Nothing;
-        let mut many = Vec::new();
-        for argument in arguments.filter(|argument| self.tracks(argument)) {
-            let hash = self.hash(argument);
-            match written {
-                Written::Nothing => written = Written::One(hash),
-                _ if many.len() >= WRITTEN_KEYS_MAX => return Written::Unknown,
-                _ => many.push(hash),
-            }
-        }
-        match written {
-            Written::One(first) if !many.is_empty() => {
-                many.push(first);
-                Written::Many(many.into_boxed_slice())
-            }
-            written => written,
-        }
+        let tracked = arguments.filter(|argument| self.tracks(argument));
+        Written::any(tracked.map(|argument| Written::One(self.hash(argument))))
     }
 
     /// Tracking runs: it answers until then, and begins empty.

@@ -223,6 +223,14 @@ impl Shard {
         self.entries.remove(&hash);
     }
 
+    /// Somebody is about to be shown this value of a key: unless it is what is kept, it may be newer.
+    pub(super) fn shown(&mut self, hash: KeyHash, frame: &[u8]) {
+        let is_kept = self.entries.peek(&hash).is_some_and(|entry| !entry.is_elsewhere && entry.rest() == frame);
+        if !is_kept {
+            self.changed(hash);
+        }
+    }
+
     /// Everything may have changed.
     pub(super) fn all_changed(&mut self) {
         self.generation = self.generation.wrapping_add(1);

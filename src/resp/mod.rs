@@ -19,7 +19,7 @@ mod tail;
 
 pub use error::ReplyError;
 pub use inline::{UnbalancedQuotes, split_inline};
-pub use reply::{BadReply, ReplyScanner, elements, payload};
+pub use reply::{BadReply, ReplyScanner, elements, error_words, payload};
 pub use request::{Arguments, ProtocolError, Request, RequestLimits, RequestScanner};
 pub use tail::{ReplyTail, RequestTail};
 

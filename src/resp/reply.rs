@@ -166,6 +166,17 @@ pub fn payload(reply: &[u8]) -> Option<&[u8]> {
     }
 }
 
+/// The text of one whole error reply (`-ERR …`) for a log line or another client: a hostile server's is cut short, and
+/// has nothing in it that ends a line.
+pub fn error_words(reply: &[u8]) -> Option<String> {
+    let words = reply.strip_prefix(b"-")?;
+    let words = String::from_utf8_lossy(&words[..words.len().min(ERROR_WORDS_MAX)]);
+    Some(words.chars().filter(|c| !c.is_control()).collect())
+}
+
+/// How many bytes of a server's error are kept: what Redis says to a HELLO without a login takes 213.
+const ERROR_WORDS_MAX: usize = 256;
+
 /// The elements of one whole array, set or push (`*`, `~`, `>`), or of a map (keys and values in turn), as bytes; `None`
 /// for anything else or when the bytes are not one whole reply. A push that stands before an element goes with it.
 pub fn elements(reply: &[u8]) -> Option<Vec<&[u8]>> {

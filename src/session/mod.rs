@@ -5,10 +5,12 @@
 //! the flow.
 
 mod modes;
+mod reads;
 mod replies;
 mod transaction;
 
 pub use modes::{Mode, Modes, Subscription, Subscriptions};
+pub use reads::{Read, Reads};
 pub use replies::{ReplyQueue, Slot};
 pub use transaction::{Queued, Shape, Transaction};
 
@@ -49,6 +51,10 @@ pub struct Session {
     /// FCA.GETs that may still ask for a second spelling, as hashes of their entries, oldest first. A later write to
     /// one of these entries waits for them: else it would overtake the second question.
     pub lookups: VecDeque<u64>,
+    /// Reads under way that an answer from the near cache could overtake.
+    pub reads: Reads,
+    /// Writes under way, as far as the near cache has to hear of them.
+    pub writes: u32,
     /// No further request is carried out before this slot is filled: the last one changes what they mean.
     gate: Option<Slot>,
     /// Whether that one is a blocking command, which waits in the server on a connection that the session has for itself.
@@ -115,6 +121,8 @@ impl Session {
             transaction: Transaction::None,
             modes: Modes::default(),
             lookups: VecDeque::new(),
+            reads: Reads::default(),
+            writes: 0,
             gate: None,
             blocks: false,
             lesson: Lesson::None,

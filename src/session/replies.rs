@@ -115,13 +115,24 @@ impl ReplyQueue {
     /// Answers the next request at once: `write` appends its reply.
     #[inline]
     pub fn say(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        self.say_if(|out| {
+            write(out);
+            true
+        });
+    }
+
+    /// The same, if `write` has a reply; else it appends nothing, and the request is still to be answered.
+    #[inline]
+    pub fn say_if(&mut self, write: impl FnOnce(&mut Vec<u8>) -> bool) -> bool {
         if self.open.is_empty() && !self.muted {
-            write(&mut self.output);
-            self.first += 1;
-            return;
+            let said = write(&mut self.output);
+            self.first += u64::from(said);
+            return said;
         }
         let mut frame = Vec::new();
-        write(&mut frame);
+        if !write(&mut frame) {
+            return false;
+        }
         if self.muted {
             frame.clear();
         }
@@ -131,6 +142,7 @@ impl ReplyQueue {
             self.parked_bytes += frame.len();
             self.open.push_back(Open::Parked(frame.into_boxed_slice()));
         }
+        true
     }
 
     fn unpark(&mut self) {

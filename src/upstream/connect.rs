@@ -8,7 +8,7 @@
 use super::lane::LaneKey;
 use super::tls::Tls;
 use crate::config::Credentials;
-use crate::resp::{BadReply, Protocol, ReplyScanner, elements, encode, payload};
+use crate::resp::{BadReply, Protocol, ReplyScanner, elements, encode, error_words, payload};
 use socket2::{SockRef, TcpKeepalive};
 use std::fmt;
 use std::io;
@@ -55,7 +55,7 @@ impl fmt::Display for Host<'_> {
 }
 
 /// The bytes to and from an upstream.
-pub(super) type Stream = Either<TcpStream, Either<UnixStream, Box<TlsStream<TcpStream>>>>;
+pub(crate) type Stream = Either<TcpStream, Either<UnixStream, Box<TlsStream<TcpStream>>>>;
 
 /// What the upstream told of itself in its HELLO.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -109,8 +109,8 @@ impl From<io::Error> for ConnectError {
     }
 }
 
-/// Connects and shakes hands.
-pub(super) async fn connect(
+/// Connects and shakes hands; the caller bounds the time.
+pub(crate) async fn connect(
     address: &Address,
     credentials: Option<&Credentials>,
     key: &LaneKey,
@@ -214,17 +214,6 @@ fn refusal(words: String, key: &LaneKey) -> ConnectError {
 fn wants_login(words: &str) -> bool {
     words.starts_with("NOAUTH")
 }
-
-fn error_words(reply: &[u8]) -> Option<String> {
-    let words = reply.strip_prefix(b"-")?;
-    // A hostile server's words go into a log line: only so many of them, and nothing that ends it.
-    let words = String::from_utf8_lossy(&words[..words.len().min(ERROR_WORDS_MAX)]);
-    Some(words.chars().filter(|c| !c.is_control()).collect())
-}
-
-/// How many bytes of a server's error are kept, for the log and for the client: what Redis says to a HELLO without a
-/// login takes 213.
-const ERROR_WORDS_MAX: usize = 256;
 
 /// Reads the reply to HELLO: a map in RESP3, a flat array in RESP2, an error from a server older than 6.
 fn server_facts(reply: &[u8], key: &LaneKey, credentials: Option<&Credentials>) -> Result<ServerFacts, ConnectError> {

@@ -288,6 +288,12 @@ impl<W> Lane<W> {
         listener.as_ref().map(|listener| read(listener, queue.pipeline.front_mut()))
     }
 
+    /// Lets `change`, which may touch no lane, at the waiter of the oldest request; none where there is no request, or its
+    /// time is up.
+    pub fn with_oldest(&self, change: impl FnOnce(Option<&mut W>)) {
+        change(self.queue.borrow_mut().pipeline.front_mut());
+    }
+
     /// How many replies are still to come.
     pub fn in_flight(&self) -> usize {
         self.queue.borrow().pipeline.len()

@@ -26,6 +26,7 @@ mod tls;
 
 pub use breaker::{Backoff, Breaker};
 pub use connect::{Address, ConnectError, ServerFacts};
+pub(crate) use connect::{Stream, connect};
 pub use lane::{Lane, LaneKey, Refused, STREAM_BUFFER_BYTES, STREAM_BYTES_MIN, Tenure};
 pub use node::{Node, NodeOptions, NodeState, NodeStatus};
 pub use pipeline::{Pipeline, Popped};

@@ -9,9 +9,10 @@ mod crew;
 mod session;
 
 use crate::clock;
-use crate::config::{Config, Credentials, Upstream, UpstreamTarget};
+use crate::config::{Config, Upstream, UpstreamTarget};
 use crate::flow::{self, Client, Core, Findings, Link, Question, Settings, SharedStore};
 use crate::metrics::{Counter, Gauge, Recorder, Registry};
+use crate::near_cache::NearCache;
 use crate::resp::Protocol;
 use crate::session::{Ending, Session};
 use crate::upstream::{Address, Backoff, LaneKey, Node, NodeOptions, NodeStatus, Tls, TlsError, TlsOptions};
@@ -66,6 +67,8 @@ pub struct Shared {
     pub upstream: Option<Arc<NodeStatus>>,
     /// The embedded store, where there is no upstream.
     pub store: Option<SharedStore>,
+    /// Values lately read from the upstream; none where it is switched off, or there is no upstream.
+    pub near_cache: Option<Arc<NearCache>>,
     /// Numbers for CLIENT ID.
     pub session_ids: Arc<AtomicU64>,
 }
@@ -155,6 +158,7 @@ async fn run(shared: Shared, mut inbox: mpsc::Receiver<Message>, crew: Inboxes, 
         Arc::clone(&recorder),
         Arc::clone(&shared.registry),
         shared.upstream.clone(),
+        shared.near_cache.clone(),
         Box::new(crew),
     );
     let link = link(&shared, &core, recorder);
@@ -202,10 +206,7 @@ fn link(shared: &Shared, core: &Rc<Core>, recorder: Arc<Recorder>) -> Link {
     };
     let options = NodeOptions {
         address: address.clone(),
-        credentials: upstream
-            .password
-            .as_ref()
-            .map(|password| Credentials::new(upstream.username.as_ref().map(String::as_bytes), password.clone())),
+        credentials: upstream.credentials(),
         database: upstream.database,
         timeout: upstream.timeout,
         dead_after: upstream.dead_after,

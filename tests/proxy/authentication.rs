@@ -36,9 +36,10 @@ fn whoami(client: &mut Client) -> String {
     client.say("ACL WHOAMI").text().to_owned()
 }
 
-/// The server's connections, that of the question included.
+/// The server's connections, that of the question included and the near cache's own not.
 fn connections(redis: &Redis) -> usize {
-    redis.info("clients")["connected_clients"].parse().unwrap()
+    let list = redis.client().say("CLIENT LIST");
+    list.text().lines().filter(|line| !line.contains(" name=fca-proxy-link ")).count()
 }
 
 #[test]

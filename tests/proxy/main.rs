@@ -36,6 +36,8 @@ mod lifecycle;
 mod memory;
 // The FCA family against a model of it.
 mod model;
+// The near cache's link: up, lost, silent, refused.
+mod near_link;
 // Redis gone, frozen, slow, or talking nonsense.
 mod outage;
 // What the server says unasked, and what silences it.

@@ -405,7 +405,9 @@ fn one_slow_request_does_not_fail_its_neighbours() {
     });
     let proxy = Proxy::start(ProxyOptions {
         upstream: Some(peer.url()),
-        config: "[upstream]\ntimeout = \"2s\"\ndead_after = \"20s\"\nconnections_max = 1\n".into(),
+        config:
+            "[upstream]\ntimeout = \"2s\"\ndead_after = \"20s\"\nconnections_max = 1\n[near_cache]\nenabled = false\n"
+                .into(),
         arguments: vec!["--workers", "1"],
         ..ProxyOptions::default()
     });

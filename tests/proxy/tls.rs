@@ -86,6 +86,7 @@ fn values_of_every_size_pass_through_a_verified_connection() {
         }
     }
     assert_eq!(redis.client().say("DBSIZE"), Value::Integer(2));
+    wait_until(SOON, "the near cache's link is up", || proxy.metrics().sum("fca_proxy_near_cache_up") > 0.0);
 }
 
 #[test]

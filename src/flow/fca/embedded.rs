@@ -3,7 +3,10 @@
 //! Guarantees the replies that the same commands have from a Redis. The store is locked for one request at a time.
 
 use super::super::SharedStore;
-use super::{Answer, Ask, Call, Entry, count_get};
+use super::super::entry::Entry;
+use super::Call;
+use super::lookup::{Ask, count_get};
+use super::store::Answer;
 use crate::clock;
 use crate::embedded::Store;
 use crate::fca::{Query, Write};
@@ -33,7 +36,7 @@ fn append_lookup(
 ) -> GetResult {
     let before = out.len();
     // The second spelling's key is derived only where the first is absent.
-    for spelling in [|entry: &Entry| Some(entry.key()), Entry::twin_key] {
+    for spelling in [|entry: &Entry| Some(entry.key().to_vec()), Entry::twin_key] {
         let Some(key) = spelling(entry) else { continue };
         store.execute(clock::unix_ms(), database, call.protocol, &[ask.command(), &key], out);
         if !ask.is_absent(&out[before..]) {
@@ -83,7 +86,7 @@ pub(super) fn store(
         let mut reply = Vec::new();
         for (entry, (_, value)) in entries.iter().zip(items) {
             reply.clear();
-            let command = [name, &entry.key(), amount.as_bytes(), value];
+            let command = [name, entry.key(), amount.as_bytes(), value];
             store.execute(clock::unix_ms(), session.database, call.protocol, &command, &mut reply);
             let accepted = reply == b"+OK\r\n";
             stored += i64::from(accepted);
@@ -113,7 +116,7 @@ pub(super) fn delete(call: &Call<'_>, session: &mut Session, store: &SharedStore
         for entry in entries {
             reply.clear();
             let (key, twin) = (entry.key(), entry.twin_key());
-            let command: Vec<&[u8]> = [Some(&b"DEL"[..]), Some(&key), twin.as_deref()].into_iter().flatten().collect();
+            let command: Vec<&[u8]> = [Some(&b"DEL"[..]), Some(key), twin.as_deref()].into_iter().flatten().collect();
             store.execute(clock::unix_ms(), session.database, call.protocol, &command, &mut reply);
             let found = i64::from(reply != b":0\r\n");
             removed += found;

@@ -2,12 +2,12 @@
 //!
 //! Guarantees that what is queued upstream and the shape that is kept for EXEC's reply have the same width.
 
-use super::super::introspect;
-use super::super::transaction::queue_shaped;
-use super::{
-    Answer, Ask, Call, Entry, Handled, derive, derive_all_to_store, write_delete, write_lookup, write_store,
-    write_within,
-};
+use super::super::entry::{Entry, write_read};
+use super::super::transaction::{queue_shaped, queue_write};
+use super::super::{introspect, near};
+use super::lookup::Ask;
+use super::store::{Answer, derive_all_to_store, write_delete, write_store, write_within};
+use super::{Call, Handled};
 use crate::command::Fca;
 use crate::fca::{self, Query, Request};
 use crate::resp::{ReplyError, encode};
@@ -29,8 +29,9 @@ fn queue_request(call: &Call<'_>, session: &mut Session, request: &Request<'_>) 
         Request::Mget { namespace, queries } => {
             let entries: Vec<Entry> = queries
                 .iter()
-                .map(|query| derive(call, namespace, Query::Text(query), Vec::new()))
+                .map(|query| Entry::derive(call, namespace, Query::Text(query), Vec::new()))
                 .collect::<Result<_, _>>()?;
+            entries.iter().for_each(|entry| queue_written(call, entry));
             let shapes = entries.iter().map(|entry| lookup_shape(call, entry, Ask::Value)).collect();
             Ok(queue_shaped(call, session, Shape::Each(shapes), |commands| {
                 entries.iter().for_each(|entry| append_lookups(commands, entry, Ask::Value));
@@ -46,18 +47,23 @@ fn queue_request(call: &Call<'_>, session: &mut Session, request: &Request<'_>) 
         Request::Del { namespace, queries, form } => {
             let entries: Vec<Entry> = queries
                 .iter()
-                .map(|query| derive(call, namespace, form.query(query), Vec::new()))
+                .map(|query| Entry::derive(call, namespace, form.query(query), Vec::new()))
                 .collect::<Result<_, _>>()?;
             if !entries.iter().all(|entry| entry.namespace.enabled) {
                 return Ok(queue_shaped(call, session, Shape::Here(b":0\r\n".to_vec()), |_| {}));
             }
+            entries.iter().for_each(|entry| queue_written(call, entry));
             Ok(queue_shaped(call, session, Shape::Count(vec![Shape::One; entries.len()]), |commands| {
-                commands.extend(entries.iter().map(|entry| command(|out| write_delete(out, entry))));
+                commands.extend(
+                    entries
+                        .iter()
+                        .map(|entry| command(|out| write_delete(out, entry.key(), entry.twin_key().as_deref()))),
+                );
             }))
         }
         Request::Key { namespace, query } => {
-            let entry = derive(call, namespace, query, Vec::new())?;
-            let frame = command(|out| encode::bulk(out, &entry.key()));
+            let entry = Entry::derive(call, namespace, query, Vec::new())?;
+            let frame = command(|out| encode::bulk(out, entry.key()));
             Ok(queue_shaped(call, session, Shape::Here(frame), |_| {}))
         }
         Request::Flush { .. } => Err(ReplyError::new("ERR FCA.FLUSH is not allowed inside a transaction")),
@@ -77,6 +83,11 @@ fn command(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     out
 }
 
+/// EXEC may write this entry, or show it.
+fn queue_written(call: &Call<'_>, entry: &Entry) {
+    queue_write(call.client, near::written_entry(call.client, entry.key(), entry.twin_key().as_deref()));
+}
+
 fn queue_lookup(
     call: &Call<'_>,
     session: &mut Session,
@@ -84,8 +95,9 @@ fn queue_lookup(
     query: Query<'_>,
     ask: Ask,
 ) -> Result<Handled, ReplyError> {
-    let entry = derive(call, namespace, query, Vec::new())?;
+    let entry = Entry::derive(call, namespace, query, Vec::new())?;
     let shape = lookup_shape(call, &entry, ask);
+    queue_written(call, &entry);
     Ok(queue_shaped(call, session, shape, |commands| append_lookups(commands, &entry, ask)))
 }
 
@@ -104,7 +116,7 @@ fn append_lookups(commands: &mut Vec<Vec<u8>>, entry: &Entry, ask: Ask) {
     if !entry.namespace.enabled {
         return;
     }
-    commands.push(command(|out| write_lookup(out, ask, entry.prefix(), &entry.digest)));
+    commands.push(command(|out| write_read(out, ask.command(), entry.key())));
     if let Some(twin) = entry.twin_key() {
         commands.push(command(|out| encode::command(out, &[ask.command(), &twin])));
     }
@@ -131,9 +143,10 @@ fn queue_store(
         (Answer::Single, Some(single)) => single,
         (_, last) => Shape::Count(shapes.into_iter().chain(last).collect()),
     };
+    entries.iter().for_each(|entry| queue_written(call, entry));
     Ok(queue_shaped(call, session, shape, |commands| {
         for (entry, (_, value)) in entries.iter().zip(items) {
-            commands.push(command(|out| write_store(out, entry.prefix(), &entry.digest, value, &write)));
+            commands.push(command(|out| write_store(out, entry.key(), value, &write)));
             if let Some(twin) = entry.twin_key() {
                 commands.push(command(|out| encode::command(out, &[b"DEL", &twin])));
             }

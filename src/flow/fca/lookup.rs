@@ -1,0 +1,331 @@
+//! Look-ups: FCA.GET, FCA.MGET, FCA.TTL, FCA.PTTL.
+//!
+//! Guarantees: a hit in the exact spelling costs one command upstream, or none; the other spelling is asked for only
+//! where that one is absent, and then both at one moment, so that no entry is missed that somebody is writing anew. What
+//! the upstream said of either spelling the near cache hears before the client does.
+
+use super::super::entry::{Entry, key_of_note, twin_key, write_read};
+use super::super::gather::Gather;
+use super::super::near::{self, Plan, Reading};
+use super::super::settings::Namespace;
+use super::super::step::{Step, To, Turn, Waiter, is_outage};
+use super::super::{Core, Link};
+use super::{Call, Handled, embedded};
+use crate::fca::Query;
+use crate::key::Digest;
+use crate::metrics::{Counter, GetResult, NamespaceLabel, Outcome};
+use crate::near_cache::{Answer, Life};
+use crate::resp::{ReplyError, elements, encode};
+use crate::session::{Read, Session};
+use crate::upstream::{Lane, Node};
+use std::rc::Rc;
+
+/// A GET, TTL or PTTL of one spelling of an entry.
+pub struct Lookup {
+    namespace: Rc<Namespace>,
+    /// How much of a key is its prefix. The note has the exact spelling's key and its text, then both keys.
+    prefix_bytes: u32,
+    spelling: Spelling,
+    ask: Ask,
+    /// What it is to the near cache, where there is one.
+    pub(in crate::flow) reading: Option<Box<Reading>>,
+}
+
+/// Which spelling of an entry is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Spelling {
+    /// As it was asked, and there is another.
+    Exact,
+    /// The only one left.
+    Last,
+}
+
+/// What is asked of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ask {
+    Value,
+    Ttl,
+    Pttl,
+}
+
+impl Ask {
+    pub(super) fn command(self) -> &'static [u8] {
+        match self {
+            Self::Value => b"GET",
+            Self::Ttl => b"TTL",
+            Self::Pttl => b"PTTL",
+        }
+    }
+
+    /// Whether the upstream says that there is no such key.
+    pub(super) fn is_absent(self, frame: &[u8]) -> bool {
+        match self {
+            Self::Value => frame == b"$-1\r\n" || frame == b"_\r\n",
+            Self::Ttl | Self::Pttl => frame == b":-2\r\n",
+        }
+    }
+}
+
+impl Lookup {
+    /// What the upstream said of the life of the key that is read.
+    fn life(&self) -> Life {
+        self.reading.as_ref().map_or(Life::Unknown, |reading| reading.life)
+    }
+}
+
+/// FCA.GET, FCA.TTL, FCA.PTTL.
+pub(super) fn look_up(
+    call: &Call<'_>,
+    session: &mut Session,
+    name: &[u8],
+    query: Query<'_>,
+    ask: Ask,
+) -> Result<Handled, ReplyError> {
+    let entry = Entry::derive(call, name, query, call.client.core.text.take())?;
+    if !entry.namespace.enabled {
+        count_get(call, ask, entry.namespace.label, GetResult::Disabled);
+        return Ok(say_nothing_there(call, session, ask));
+    }
+    match call.link {
+        Link::Embedded(store) => embedded::look_up(call, session, store, &entry, ask),
+        Link::Lane(lane, node) if lane.accepts().is_ok() => {
+            let mut plan = plan(call, session, node, &entry, ask);
+            let hit = plan.as_mut().is_some_and(|plan| {
+                plan.serves() && call.client.say_if(session, |out| plan.look_up_entry(entry.key(), call.now, out))
+            });
+            if hit {
+                count_get(call, ask, entry.namespace.label, GetResult::NearHit);
+                near::count_hit(call);
+            } else {
+                let slot = session.replies.open();
+                send(call, session, lane, To::Slot(slot), &entry, ask, plan);
+            }
+        }
+        Link::Lane(..) | Link::Disabled | Link::Unreachable => {
+            let disabled = matches!(call.link, Link::Disabled);
+            let result = if disabled { GetResult::Disabled } else { GetResult::Unreachable };
+            count_get(call, ask, entry.namespace.label, result);
+            call.client.core.recorder.request(call.family, Outcome::Unreachable, Default::default());
+            call.client.say(session, |out| out.extend_from_slice(encode::nil_frame(call.protocol)));
+        }
+    }
+    call.client.core.text.replace(entry.into_text());
+    Ok(Handled::Done)
+}
+
+fn say_nothing_there(call: &Call<'_>, session: &mut Session, ask: Ask) -> Handled {
+    match ask {
+        Ask::Value => call.say(session, Outcome::Ok, |out| encode::nil(out, call.protocol)),
+        Ask::Ttl | Ask::Pttl => call.say(session, Outcome::Ok, |out| encode::integer(out, -2)),
+    }
+}
+
+pub(super) fn count_get(call: &Call<'_>, ask: Ask, label: NamespaceLabel, result: GetResult) {
+    if ask == Ask::Value {
+        call.client.core.recorder.fca_get(label, result);
+    }
+}
+
+/// What the near cache is to this question.
+#[inline]
+fn plan<'a>(call: &'a Call<'_>, session: &Session, node: &Node<Core>, entry: &Entry, ask: Ask) -> Option<Plan<'a>> {
+    if ask != Ask::Value {
+        return None;
+    }
+    let held_up = |_| !session.reads.is_empty() && session.reads.hold_up(Read::of_entry(entry.identity()));
+    near::plan(call, session, node, entry.key(), held_up)
+}
+
+/// Asks for the exact spelling; the note lets the reply's turn derive the other.
+fn send(
+    call: &Call<'_>,
+    session: &mut Session,
+    lane: &Lane<Waiter>,
+    to: To,
+    entry: &Entry,
+    ask: Ask,
+    plan: Option<Plan<'_>>,
+) {
+    let spelling = if entry.has_twin { Spelling::Exact } else { Spelling::Last };
+    let note: &[u8] = if entry.has_twin || plan.is_some() { entry.note() } else { &[] };
+    if entry.has_twin {
+        session.lookups.push_back(entry.identity());
+    }
+    let reading = plan.map(|plan| {
+        let read = Read::of_entry(entry.identity());
+        Box::new(plan.send(call, session, lane, read, entry.key()))
+    });
+    let prefix_bytes = entry.prefix_bytes() as u32;
+    let lookup = Lookup { namespace: Rc::clone(&entry.namespace), prefix_bytes, spelling, ask, reading };
+    lane.push_with(call.deadline, call.waiter(to, Step::Lookup(lookup)), note, |out| {
+        write_read(out, ask.command(), entry.key());
+    });
+}
+
+/// The upstream said whether an entry is there.
+pub(in crate::flow) fn on_looked_up(
+    turn: Turn<'_>,
+    lookup: Lookup,
+    lane: &Rc<Lane<Waiter>>,
+    note: &[u8],
+    frame: &[u8],
+) {
+    let key_bytes = lookup.prefix_bytes as usize + size_of::<Digest>();
+    let (exact, other) = note.split_at(note.len().min(key_bytes));
+    if lookup.spelling == Spelling::Exact {
+        if let (Some(reading), Some(answer)) = (&lookup.reading, near::answer(frame, lookup.life())) {
+            near::answered(&turn.client.core, reading.key, exact, reading.stamp, &answer);
+        }
+        let absent = lookup.ask.is_absent(frame);
+        if absent && lane.accepts().is_ok() {
+            return ask_for_twin(turn, lookup, lane, note);
+        }
+        // Replies come in the order of the questions, so the oldest look-up is this one.
+        turn.session.lookups.pop_front();
+        return finish(turn, &lookup, frame, absent);
+    }
+    let both = if frame[0] == b'*' { elements(frame).unwrap_or_default() } else { Vec::new() };
+    if let Some(reading) = &lookup.reading {
+        tell_last(&turn, &lookup, reading, (exact, other), &both, frame);
+    }
+    let frame =
+        both.iter().find(|value| !lookup.ask.is_absent(value)).or_else(|| both.first()).copied().unwrap_or(frame);
+    let absent = lookup.ask.is_absent(frame);
+    finish(turn, &lookup, frame, absent);
+}
+
+/// Tells the near cache what the upstream said of the last spelling, and of the exact one where that was asked again.
+fn tell_last(
+    turn: &Turn<'_>,
+    lookup: &Lookup,
+    reading: &Reading,
+    (exact, other): (&[u8], &[u8]),
+    both: &[&[u8]],
+    frame: &[u8],
+) {
+    let core = &turn.client.core;
+    let Some((exact_hash, exact_stamp)) = reading.exact else {
+        if let Some(answer) = near::answer(frame, lookup.life()) {
+            near::answered(core, reading.key, exact, reading.stamp, &answer);
+        }
+        return;
+    };
+    let [value, exact_value] = both else { return };
+    let answer = near::answer(value, lookup.life());
+    if let Some(answer) = &answer {
+        near::answered(core, reading.key, other, reading.stamp, answer);
+    }
+    let exact_answer = match (near::answer(exact_value, Life::Unknown), answer) {
+        (Some(Answer::Absent), Some(Answer::Value(..))) => Some(Answer::Elsewhere(other)),
+        (exact_answer, _) => exact_answer,
+    };
+    if let Some(exact_answer) = exact_answer {
+        near::answered(core, exact_hash, exact, exact_stamp, &exact_answer);
+    }
+}
+
+fn ask_for_twin(turn: Turn<'_>, mut lookup: Lookup, lane: &Rc<Lane<Waiter>>, note: &[u8]) {
+    let prefix_bytes = lookup.prefix_bytes as usize;
+    // The command is sent now: what the session writes from here on comes behind it.
+    turn.session.lookups.pop_front();
+    let Some(twin) = twin_key(&lookup.namespace, note, prefix_bytes) else {
+        let frame: &[u8] = if lookup.ask == Ask::Value { encode::nil_frame(turn.session.protocol) } else { b":-2\r\n" };
+        return finish(turn, &lookup, frame, true);
+    };
+    let (ask, exact) = (lookup.ask, key_of_note(note, prefix_bytes));
+    if let (Some(reading), Some(cache)) = (&mut lookup.reading, &turn.client.core.near_cache) {
+        let keeps = reading.stamp.is_some();
+        let stamp = |key| if keeps { cache.stamp(key, turn.now) } else { None };
+        let key = cache.hash(&twin);
+        reading.exact = Some((reading.key, stamp(reading.key)));
+        (reading.key, reading.stamp, reading.life) = (key, stamp(key), Life::Unknown);
+        if reading.stamp.is_some() {
+            let client = Rc::clone(turn.client);
+            let waiter = Waiter { client, to: To::Nowhere, step: Step::Life, family: turn.family };
+            lane.push_with(turn.deadline, waiter, &[], |out| write_read(out, b"PTTL", &twin));
+        }
+    }
+    let note = if lookup.reading.is_some() { [exact, &twin].concat() } else { Vec::new() };
+    let step = Step::Lookup(Lookup { spelling: Spelling::Last, ..lookup });
+    let waiter = Waiter { client: Rc::clone(turn.client), to: turn.to, step, family: turn.family };
+    lane.push_with(turn.deadline, waiter, &note, |out| match ask {
+        // Both in one command: in between, somebody may have stored the exact spelling and removed the other.
+        Ask::Value => encode::command(out, &[b"MGET", &twin, exact]),
+        Ask::Ttl | Ask::Pttl => write_read(out, ask.command(), &twin),
+    });
+}
+
+fn finish(mut turn: Turn<'_>, lookup: &Lookup, frame: &[u8], absent: bool) {
+    let (result, outcome) = match frame[0] {
+        b'-' if is_outage(frame) => (GetResult::Unreachable, Outcome::Unreachable),
+        b'-' => (GetResult::Error, Outcome::Error),
+        _ if absent => (GetResult::Miss, Outcome::Ok),
+        _ => (GetResult::Hit, Outcome::Ok),
+    };
+    end(&mut turn, lookup, result);
+    if frame[0] == b'-' { turn.finish_nil(outcome) } else { turn.finish(frame, outcome) }
+}
+
+/// The upstream did not say whether an entry is there.
+pub(in crate::flow) fn on_lookup_failed(mut turn: Turn<'_>, lookup: &Lookup) {
+    if lookup.spelling == Spelling::Exact {
+        turn.session.lookups.pop_front();
+    }
+    end(&mut turn, lookup, GetResult::Unreachable);
+    turn.finish_nil(Outcome::Unreachable);
+}
+
+/// The look-up is over.
+fn end(turn: &mut Turn<'_>, lookup: &Lookup, result: GetResult) {
+    if let Some(reading) = &lookup.reading {
+        turn.session.reads.end(reading.read);
+    }
+    if lookup.ask == Ask::Value {
+        turn.client.core.recorder.fca_get(lookup.namespace.label, result);
+    }
+}
+
+/// FCA.MGET.
+pub(super) fn look_up_all(
+    call: &Call<'_>,
+    session: &mut Session,
+    name: &[u8],
+    queries: &[&[u8]],
+) -> Result<Handled, ReplyError> {
+    let recorder = &call.client.core.recorder;
+    let entries: Vec<Entry> = queries
+        .iter()
+        .map(|query| Entry::derive(call, name, Query::Text(query), Vec::new()))
+        .collect::<Result<_, _>>()?;
+    let enabled = entries.first().is_some_and(|entry| entry.namespace.enabled);
+    match call.link {
+        Link::Embedded(store) if enabled => embedded::look_up_all(call, session, store, &entries),
+        Link::Lane(lane, node) if enabled && lane.accepts().is_ok() => {
+            let slot = session.replies.open();
+            let gather = Gather::array(slot, call.family, call.deadline, entries.len() as u32);
+            for (index, entry) in entries.iter().enumerate() {
+                let mut plan = plan(call, session, node, entry, Ask::Value);
+                let mut frame = Vec::new();
+                if plan.as_mut().is_some_and(|plan| plan.look_up_entry(entry.key(), call.now, &mut frame)) {
+                    count_get(call, Ask::Value, entry.namespace.label, GetResult::NearHit);
+                    recorder.add(Counter::NearHits, 1);
+                    gather.put(call.client, session, index as u32, &frame, Outcome::Ok, call.now);
+                } else {
+                    let to = To::Part(Rc::clone(&gather), index as u32);
+                    send(call, session, lane, to, entry, Ask::Value, plan);
+                }
+            }
+        }
+        _ => {
+            let disabled = !enabled || matches!(call.link, Link::Disabled);
+            let result = if disabled { GetResult::Disabled } else { GetResult::Unreachable };
+            entries.iter().for_each(|entry| count_get(call, Ask::Value, entry.namespace.label, result));
+            let outcome = if enabled { Outcome::Unreachable } else { Outcome::Ok };
+            call.say(session, outcome, |out| {
+                encode::header(out, b'*', entries.len() as u64);
+                entries.iter().for_each(|_| encode::nil(out, call.protocol));
+            });
+        }
+    }
+    Ok(Handled::Done)
+}

@@ -1,0 +1,474 @@
+//! The task that keeps the near cache's link: connects, says what it hears to the [`NearCache`], connects anew.
+//!
+//! Guarantees: whatever ends a link empties the near cache before anything else is done; it answers again only once
+//! tracking runs on another, or, where the configuration says so, once a server has said that it can't track. One log
+//! line when it begins to serve and one when it stops, however often connecting fails in between. Runs on the control
+//! thread: a thread that is busy delays what is heard, and the near cache stops serving by itself where nothing is heard
+//! for too long. What the bytes mean is [`Link`]'s.
+
+use crate::clock;
+use crate::config::{Config, Credentials, WithoutTracking};
+use crate::metrics::{Counter, Recorder};
+use crate::near_cache::{Link, LinkError, LinkEvent, NearCache};
+use crate::resp::Protocol;
+use crate::upstream::{Address, Backoff, Breaker, ConnectError, LaneKey, Stream, connect};
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Notify;
+use tokio::time::{sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+/// How long a server that can't track is left alone, unless it ends the connection before: it may be given the
+/// permission, or be replaced by a newer one.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(60);
+
+/// What is read at once: some thousand keys.
+const READ_BYTES: usize = 64 << 10;
+
+/// What the link needs to know of the upstream and the configuration.
+#[derive(Debug)]
+struct Options {
+    address: Address,
+    credentials: Option<Credentials>,
+    database: u32,
+    connect_timeout: Duration,
+    link_timeout: Duration,
+    without_tracking: WithoutTracking,
+    /// For the log: what is served, and for how long without tracking.
+    scope: String,
+    ttl_max_without_tracking: Duration,
+}
+
+/// Keeps the link of this near cache to the upstream at `address` until `ended`.
+pub async fn keep(
+    near_cache: Arc<NearCache>,
+    address: Address,
+    config: Arc<Config>,
+    recorder: Arc<Recorder>,
+    ended: CancellationToken,
+) {
+    let (upstream, table) = (&config.upstream, &config.near_cache);
+    let options = Options {
+        address,
+        credentials: upstream.credentials(),
+        database: upstream.database,
+        connect_timeout: upstream.connect_timeout,
+        link_timeout: table.link_timeout,
+        without_tracking: table.without_tracking,
+        scope: scope(&table.prefixes, table.bytes),
+        ttl_max_without_tracking: table.ttl_max_without_tracking,
+    };
+    let fence_wanted = Arc::new(Notify::new());
+    let notified = Arc::clone(&fence_wanted);
+    near_cache.set_fence_notifier(Box::new(move || notified.notify_one()));
+    let mut keeper = Keeper {
+        near_cache,
+        options,
+        recorder,
+        fence_wanted,
+        breaker: Breaker::new(Backoff { min: upstream.backoff_min, max: upstream.backoff_max }),
+        random: RandomState::new(),
+        serves: Serves::Nothing,
+        said: Said::Nothing,
+    };
+    tokio::select! {
+        () = keeper.keep() => {}
+        () = ended.cancelled() => {}
+    }
+    keeper.stop_serving();
+}
+
+/// What is tracked and how much is kept of it, for people.
+fn scope(prefixes: &[String], bytes: u64) -> String {
+    let keys = match prefixes {
+        [all] if all.is_empty() => "all keys".to_owned(),
+        prefixes => format!("keys that begin with {}", prefixes.join(" or ")),
+    };
+    format!("{keys}, at most {bytes} bytes")
+}
+
+struct Keeper {
+    near_cache: Arc<NearCache>,
+    options: Options,
+    recorder: Arc<Recorder>,
+    fence_wanted: Arc<Notify>,
+    /// Paces the attempts; a request of it is a link that was answered.
+    breaker: Breaker,
+    random: RandomState,
+    serves: Serves,
+    said: Said,
+}
+
+/// What the near cache was told to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Serves {
+    Nothing,
+    Tracked,
+    Untracked,
+}
+
+/// What the last log line said. A server that can't track is not said to be lost as well: its next connection can't
+/// track either, and each would be a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Said {
+    Nothing,
+    Serves,
+    Lost,
+    CannotTrack,
+}
+
+/// Why there is no link.
+#[derive(Debug)]
+enum End {
+    /// It could not be made, or broke: another may do.
+    Lost(Reason),
+    /// The server can't say what changes. Its connection is held, where there is one, to hear of its end.
+    CannotTrack(Reason, Option<Stream>),
+}
+
+/// The same, for the log.
+#[derive(Debug)]
+enum Reason {
+    Connect(ConnectError),
+    Closed,
+    Io(io::Error),
+    Link(LinkError),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect(error) => write!(f, "{error}"),
+            Self::Closed => f.write_str("the server has closed the connection"),
+            Self::Io(error) => write!(f, "{error}"),
+            Self::Link(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl Keeper {
+    /// One link after the other.
+    async fn keep(&mut self) {
+        loop {
+            match self.link().await {
+                End::Lost(reason) => {
+                    self.stop_serving();
+                    self.say_lost(&reason);
+                }
+                End::CannotTrack(reason, held) => {
+                    self.serve_without_tracking();
+                    self.say_cannot_track(&reason);
+                    if until_closed(held, ASK_AGAIN_AFTER).await == Held::Closed {
+                        self.stop_serving();
+                    }
+                }
+            }
+            self.rest().await;
+        }
+    }
+
+    /// Waits before the next attempt, longer each time.
+    async fn rest(&mut self) {
+        let now = clock::now();
+        self.breaker.on_failure(now, self.random.hash_one(now));
+        if let Some(until) = self.breaker.poll_timeout() {
+            sleep_until(until.into()).await;
+        }
+        self.breaker.handle_timeout(clock::now());
+    }
+
+    /// Makes a link and follows it to its end.
+    async fn link(&mut self) -> End {
+        let mut stream = match self.connect(Protocol::Resp3).await {
+            Ok(stream) => stream,
+            Err(error @ (ConnectError::LaneRefused(_) | ConnectError::LoginWanted(_))) => {
+                // Older than Redis 6, or for those who log in: it does speak RESP2.
+                let held = self.connect(Protocol::Resp2).await.ok();
+                return End::CannotTrack(Reason::Connect(error), held);
+            }
+            Err(error) => return End::Lost(Reason::Connect(error)),
+        };
+        self.breaker.on_connected();
+        match self.follow(&mut stream).await {
+            Reason::Link(LinkError::Refused(words)) => {
+                End::CannotTrack(Reason::Link(LinkError::Refused(words)), Some(stream))
+            }
+            reason => End::Lost(reason),
+        }
+    }
+
+    async fn connect(&self, protocol: Protocol) -> Result<Stream, ConnectError> {
+        let key = LaneKey { protocol, database: self.options.database, login: None };
+        let attempt = connect(&self.options.address, self.options.credentials.as_ref(), &key);
+        let connected = timeout(self.options.connect_timeout, attempt).await.unwrap_or(Err(ConnectError::TimedOut));
+        connected.map(|(stream, _)| stream)
+    }
+
+    /// Follows a link until it ends.
+    async fn follow(&mut self, stream: &mut Stream) -> Reason {
+        let began = clock::now();
+        let mut link = Link::new(&self.near_cache.options().prefixes, self.options.link_timeout, began);
+        let mut input = Vec::with_capacity(READ_BYTES);
+        loop {
+            link.handle_turn(clock::now(), self.near_cache.fence_wanted());
+            if let Some(bytes) = link.poll_transmit()
+                && let Err(reason) = self.send(stream, &bytes).await
+            {
+                return reason;
+            }
+            // What has arrived comes before what is late: an answer may wait among it.
+            let heard = tokio::select! {
+                biased;
+                read = stream.read_buf(&mut input) => match read {
+                    Ok(0) => return Reason::Closed,
+                    Ok(_) => {
+                        link.handle_bytes(&input);
+                        input.clear();
+                        self.hear(&mut link, began)
+                    }
+                    Err(error) => return Reason::Io(error),
+                },
+                () = self.fence_wanted.notified() => Ok(()),
+                () = sleep_until(link.poll_timeout().into()) => link.handle_timeout(clock::now()),
+            };
+            if let Err(error) = heard {
+                return Reason::Link(error);
+            }
+        }
+    }
+
+    async fn send(&self, stream: &mut Stream, bytes: &[u8]) -> Result<(), Reason> {
+        let send = async {
+            stream.write_all(bytes).await?;
+            stream.flush().await
+        };
+        match timeout(self.options.link_timeout, send).await {
+            Ok(sent) => sent.map_err(Reason::Io),
+            Err(_) => Err(Reason::Link(LinkError::Silent)),
+        }
+    }
+
+    /// Tells the near cache what came on a link that began then.
+    fn hear(&mut self, link: &mut Link, began: Instant) -> Result<(), LinkError> {
+        while let Some(event) = link.poll_event()? {
+            match event {
+                LinkEvent::Tracking { sent } => {
+                    self.near_cache.open(sent + self.options.link_timeout);
+                    self.serves = Serves::Tracked;
+                }
+                LinkEvent::Invalidate(key) => {
+                    self.near_cache.invalidate(key);
+                    self.recorder.add(Counter::NearInvalidations, 1);
+                }
+                LinkEvent::InvalidateAll => {
+                    self.near_cache.invalidate_all();
+                    self.recorder.add(Counter::NearFlushes, 1);
+                }
+                LinkEvent::Answered { sent, fence } => {
+                    if let Some(number) = fence {
+                        self.near_cache.fence_reached(number);
+                    }
+                    if self.serves == Serves::Tracked {
+                        self.near_cache.extend(sent + self.options.link_timeout);
+                        self.say_serves();
+                    }
+                    if sent > began {
+                        self.breaker.on_served();
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Empties the near cache, which answers nothing from now on.
+    fn stop_serving(&mut self) {
+        if self.serves != Serves::Nothing {
+            self.near_cache.close();
+            self.recorder.add(Counter::NearFlushes, 1);
+            self.serves = Serves::Nothing;
+        }
+    }
+
+    /// The server can't track: the near cache is closed, or its entries end by their time alone.
+    fn serve_without_tracking(&mut self) {
+        match (self.options.without_tracking, self.serves) {
+            (WithoutTracking::Off, _) => self.stop_serving(),
+            (WithoutTracking::Ttl, Serves::Untracked) => {}
+            (WithoutTracking::Ttl, _) => {
+                self.stop_serving();
+                self.near_cache.open_untracked();
+                self.serves = Serves::Untracked;
+            }
+        }
+    }
+
+    fn say_serves(&mut self) {
+        if self.said != Said::Serves {
+            tracing::info!(upstream = %self.options.address, "near cache is up: {}", self.options.scope);
+        }
+        self.said = Said::Serves;
+    }
+
+    fn say_lost(&mut self, reason: &Reason) {
+        if matches!(self.said, Said::Nothing | Said::Serves) {
+            tracing::warn!(
+                upstream = %self.options.address,
+                "near cache is down until the server says again what changes: {reason}"
+            );
+            self.said = Said::Lost;
+        }
+    }
+
+    fn say_cannot_track(&mut self, reason: &Reason) {
+        if self.said != Said::CannotTrack {
+            let upstream = &self.options.address;
+            match self.options.without_tracking {
+                WithoutTracking::Off => tracing::warn!(
+                    %upstream,
+                    "near cache is off, since the server can't say what changes (CLIENT TRACKING in RESP3): {reason}"
+                ),
+                WithoutTracking::Ttl => tracing::warn!(
+                    %upstream,
+                    "near cache serves values for up to {:?}, whatever becomes of them, since the server can't say what \
+                     changes (CLIENT TRACKING in RESP3): {reason}",
+                    self.options.ttl_max_without_tracking
+                ),
+            }
+        }
+        self.said = Said::CannotTrack;
+    }
+}
+
+/// What became of a connection that was only held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    /// The server has closed it.
+    Closed,
+    /// The time is up.
+    Open,
+}
+
+/// Holds a connection, on which nothing is to come, for so long at most.
+async fn until_closed(held: Option<Stream>, at_most: Duration) -> Held {
+    let closed = async {
+        match held {
+            Some(mut stream) => {
+                let mut ignored = [0; 256];
+                while stream.read(&mut ignored).await.is_ok_and(|read| read > 0) {}
+            }
+            None => std::future::pending().await,
+        }
+    };
+    match timeout(at_most, closed).await {
+        Ok(()) => Held::Closed,
+        Err(_) => Held::Open,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! The near cache hears of its link's state, and fences are asked for when they are wanted, not when a PING is due.
+
+    use super::*;
+    use crate::near_cache::{NearCacheOptions, Written};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::task::LocalSet;
+
+    /// Long enough for anything that happens at once.
+    const SOON: Duration = Duration::from_secs(10);
+
+    /// A link that is pinged less than once in the time of a test.
+    const LINK_TIMEOUT: Duration = Duration::from_secs(60);
+
+    fn near_cache() -> Arc<NearCache> {
+        let options = NearCacheOptions {
+            bytes_max: 1 << 20,
+            value_bytes_max: 1 << 10,
+            ttl_max: Duration::from_secs(60),
+            ttl_max_without_tracking: Duration::from_secs(1),
+            prefixes: vec![b"fca:".to_vec()],
+            workers: 1,
+        };
+        Arc::new(NearCache::new(options, clock::now()))
+    }
+
+    /// Answers as a server that tracks, until it is told to end its connections.
+    async fn track(listener: TcpListener, cut: Arc<Notify>) {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            tokio::select! {
+                () = answer(&mut stream) => {}
+                () = cut.notified() => {}
+            }
+        }
+    }
+
+    async fn answer(stream: &mut TcpStream) {
+        let mut input = [0; 4096];
+        loop {
+            let read = stream.read(&mut input).await.unwrap_or(0);
+            let text = String::from_utf8_lossy(&input[..read]).into_owned();
+            for word in text.lines() {
+                let reply = match word {
+                    "HELLO" => "%1\r\n$7\r\nversion\r\n$6\r\n7.0.15\r\n",
+                    "CLIENT" => "+OK\r\n",
+                    "PING" => "+PONG\r\n",
+                    _ => continue,
+                };
+                stream.write_all(reply.as_bytes()).await.unwrap();
+            }
+            if read == 0 {
+                return;
+            }
+        }
+    }
+
+    async fn until(what: &str, holds: impl Fn() -> bool) {
+        let wait = async {
+            while !holds() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(SOON, wait).await.unwrap_or_else(|_| panic!("not soon: {what}"));
+    }
+
+    #[tokio::test]
+    async fn it_opens_fences_and_closes_the_near_cache() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = Address::Tcp("127.0.0.1".to_owned(), listener.local_addr().unwrap().port());
+        let (near_cache, cut, ended) = (near_cache(), Arc::new(Notify::new()), CancellationToken::new());
+        let mut config = Config::default();
+        config.near_cache.link_timeout = LINK_TIMEOUT;
+        let registry = crate::metrics::Registry::new(crate::metrics::BuildInfo { version: "", revision: "" }, []);
+        let kept = keep(Arc::clone(&near_cache), address, Arc::new(config), registry.recorder(), ended.clone());
+        let is_open = || near_cache.is_open(clock::now());
+        let flushes = || registry.counter(Counter::NearFlushes);
+        let local = LocalSet::new();
+        local.spawn_local(track(listener, Arc::clone(&cut)));
+        let task = local.spawn_local(kept);
+        let test = async {
+            until("tracking runs", is_open).await;
+            for _ in 0..3 {
+                near_cache.written(&Written::Unknown);
+                near_cache.written(&Written::Unknown);
+                assert!(!is_open(), "before the fence is reached");
+                until("the fence is reached", is_open).await;
+            }
+            assert_eq!(flushes(), 0);
+            cut.notify_one();
+            until("the end is noticed", || flushes() == 1).await;
+            until("tracking runs again", is_open).await;
+            near_cache.written(&Written::Unknown);
+            until("its fences are reached", is_open).await;
+            ended.cancel();
+            task.await.unwrap();
+            assert!(!is_open(), "nobody listens any more");
+        };
+        local.run_until(test).await;
+    }
+}
