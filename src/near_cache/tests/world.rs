@@ -25,7 +25,7 @@ pub(super) struct Setup {
     pub(super) keys: usize,
     pub(super) lanes: usize,
     pub(super) reads: u16,
-    /// Reads of sessions that have something in flight, and so pass the cache by.
+    /// Reads of sessions that have something in flight, and so pass the cache by, and by other commands than GET.
     pub(super) reads_through: u16,
     /// Writes of our clients whose key is known.
     pub(super) writes: u16,
@@ -93,6 +93,8 @@ pub(super) enum Step {
     Read { lane: usize, key: usize },
     /// A session with something in flight reads.
     ReadThrough { lane: usize, key: usize },
+    /// A session with something in flight reads by another command than GET.
+    ReadOtherwise { lane: usize, key: usize },
     /// A client of ours writes.
     Write { lane: usize, key: usize, change: Change },
     /// A client of ours writes, nobody sees what.
@@ -193,8 +195,17 @@ struct Read {
     sent: u64,
     /// What he has to be given at least: that was known when he began.
     floors: [usize; 2],
-    /// He asks for the twin, as the entry is not there; the stamp is the entry's.
-    for_entry: Option<(Option<Stamp>, u64)>,
+    asks: Asks,
+}
+
+/// How a reader asks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asks {
+    Plainly,
+    /// For the twin, as the entry is not there. The entry's stamp, and when it was sent.
+    ForEntry(Option<Stamp>, u64),
+    /// By another command, whose answer is not kept.
+    Otherwise,
 }
 
 #[derive(Clone, Default)]
@@ -293,6 +304,7 @@ impl World {
                 for key in 0..self.keys.len() {
                     self.step_if(&mut steps, left.reads > 0, Step::Read { lane, key });
                     self.step_if(&mut steps, left.reads_through > 0, Step::ReadThrough { lane, key });
+                    self.step_if(&mut steps, left.reads_through > 0, Step::ReadOtherwise { lane, key });
                     for change in self.changes(key) {
                         self.step_if(&mut steps, left.writes > 0, Step::Write { lane, key, change });
                         self.step_if(&mut steps, left.fenced_writes > 0, Step::FencedWrite { lane, key, change });
@@ -346,7 +358,11 @@ impl World {
             Step::ReadThrough { lane, key } => {
                 self.left.reads_through -= 1;
                 let stamp = self.cache.stamp(self.hash(key), self.instant(self.now));
-                self.send_read(lane, key, stamp);
+                self.send_read(lane, key, stamp, Asks::Plainly);
+            }
+            Step::ReadOtherwise { lane, key } => {
+                self.left.reads_through -= 1;
+                self.send_read(lane, key, None, Asks::Otherwise);
             }
             Step::Write { lane, key, change } => {
                 self.left.writes -= 1;
@@ -392,17 +408,28 @@ impl World {
 
     fn read(&mut self, lane: usize, key: usize) -> Result<(), String> {
         let mut out = Vec::new();
-        match self.cache.look_up(self.hash(key), KEYS[key], self.instant(self.now), &mut out) {
+        let (hash, now) = (self.hash(key), self.instant(self.now));
+        let found = if self.is_entry(key) {
+            self.cache.look_up_entry(hash, KEYS[key], now, &mut out)
+        } else {
+            self.cache.look_up(hash, KEYS[key], now, &mut out)
+        };
+        match found {
             LookUp::Hit => self.hit(key, &out),
             LookUp::Miss(stamp) => {
-                self.send_read(lane, key, stamp);
+                self.send_read(lane, key, stamp, Asks::Plainly);
                 Ok(())
             }
         }
     }
 
-    fn send_read(&mut self, lane: usize, key: usize, stamp: Option<Stamp>) {
-        let read = Read { key, stamp, sent: self.now, floors: self.floors, for_entry: None };
+    /// Whether it is looked for under its twin too.
+    fn is_entry(&self, key: usize) -> bool {
+        self.setup.has_twin && key == 0
+    }
+
+    fn send_read(&mut self, lane: usize, key: usize, stamp: Option<Stamp>, asks: Asks) {
+        let read = Read { key, stamp, sent: self.now, floors: self.floors, asks };
         self.lanes[lane].to_redis.push_back(Request::Read { read, life: None });
     }
 
@@ -426,7 +453,7 @@ impl World {
         if from == key {
             return self.given(key, Some(value), floors[key], is_fresh);
         }
-        if !(self.setup.has_twin && (key, from) == (0, 1)) {
+        if !(self.is_entry(key) && from == 1) {
             return Err(format!("key {key} was answered with the value of {from}"));
         }
         self.given(key, None, floors[key], |_| true)?;
@@ -497,22 +524,25 @@ impl World {
 
     fn reply_to_read(&mut self, lane: usize, read: Read, value: Option<u8>, life: Life) -> Result<(), String> {
         let Read { key, stamp, floors, .. } = read;
-        if value.is_none() && self.setup.has_twin && key == 0 {
+        if value.is_none() && self.is_entry(key) && read.asks != Asks::Otherwise {
             // The session looks under the other spelling. Nobody is told anything yet.
             let stamp_of_twin = self.cache.stamp(self.hash(1), self.instant(self.now));
-            let for_entry = Some((stamp, read.sent));
-            let read = Read { key: 1, stamp: stamp_of_twin, sent: self.now, floors, for_entry };
+            let asks = Asks::ForEntry(stamp, read.sent);
+            let read = Read { key: 1, stamp: stamp_of_twin, sent: self.now, floors, asks };
             self.lanes[lane].to_redis.push_back(Request::Read { read, life: None });
             return Ok(());
         }
-        if let Some((stamp, _)) = read.for_entry {
+        if let Asks::ForEntry(stamp, _) = read.asks {
             let answer = if value.is_some() { Answer::Elsewhere(KEYS[1]) } else { Answer::Absent };
             self.cache.answered(self.hash(0), KEYS[0], stamp, &answer);
         }
         let frame = value.map(|value| frame(key, value));
         let answer = frame.as_ref().map_or(Answer::Absent, |frame| Answer::Value(frame, life));
-        self.cache.answered(self.hash(key), KEYS[key], stamp, &answer);
-        if read.for_entry.is_some() {
+        match read.asks {
+            Asks::Otherwise => self.cache.shown(self.hash(key), frame.as_ref().map_or(b"$-1\r\n", |frame| &frame[..])),
+            _ => drop(self.cache.answered(self.hash(key), KEYS[key], stamp, &answer)),
+        }
+        if matches!(read.asks, Asks::ForEntry(..)) {
             self.given(0, None, floors[0], |_| true)?;
         }
         self.given(key, value, floors[key], |_| true)

@@ -69,7 +69,11 @@ impl World {
             stamp.is_some_and(|stamp| stamp == self.cache.shard(hash).stamp(hash, sent))
         };
         (5, read.key, read.sent, read.floors, is_current(read.key, read.stamp, read.sent)).hash(to);
-        read.for_entry.map(|(stamp, sent)| (sent, is_current(0, stamp, sent))).hash(to);
+        match read.asks {
+            Asks::Plainly => 6.hash(to),
+            Asks::Otherwise => 7.hash(to),
+            Asks::ForEntry(stamp, sent) => (8, sent, is_current(0, stamp, sent)).hash(to),
+        }
     }
 }
 
