@@ -117,7 +117,7 @@ impl Client {
     }
 
     /// Puts a reply into its place, to be written at the end of the turn.
-    #[inline]
+    #[inline(always)]
     pub(super) fn fill(self: &Rc<Self>, session: &mut Session, slot: Slot, frame: &[u8]) {
         self.lend_buffer(session);
         session.fill(slot, frame);

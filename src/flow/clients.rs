@@ -16,7 +16,7 @@ pub(super) use select::Redirect;
 
 use self::select::{Filter, KillForm, Seen, Selection};
 use super::request::{Call, Handled};
-use super::step::{Step, To, Turn};
+use super::step::{Step, To, Turn, took};
 use super::{Client, Link, Waiter, forward, login, tracking, transaction};
 use crate::clock;
 use crate::metrics::{Family, Outcome};
@@ -329,7 +329,9 @@ impl Inquiry {
     fn reply(self, session: &mut Session, heard_all: bool) {
         let Self { client, slot, family, question, deadline, mut findings } = self;
         let protocol = session.protocol;
-        let turn = Turn { client: &client, session, to: To::Slot(slot), family, deadline, now: clock::now() };
+        let now = clock::now();
+        let took = took(&client, deadline, now);
+        let turn = Turn { client: &client, session, to: To::Slot(slot), family, deadline, took, now };
         let mut frame = Vec::new();
         let outcome = match &*question {
             // Half a list, or a count of some, would be taken for the whole; and a client that was not found may be on the

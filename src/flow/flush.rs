@@ -21,7 +21,7 @@ use crate::resp::{Protocol, ReplyError, elements, encode, payload};
 use crate::session::Session;
 use crate::upstream::Lane;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How many keys one SCAN looks at, and so how many one UNLINK removes at most (SCAN may return a few more).
 const SCAN_COUNT: &[u8] = b"500";
@@ -176,7 +176,7 @@ pub(super) fn step_embedded(client: &Rc<Client>, now: Instant) -> bool {
     client.core.recorder.add(Counter::Flushes, 1);
     let Waiter { to, family, .. } = flushing.waiter;
     let deadline = now + client.core.settings.borrow().timeout;
-    Turn { client, session, to, family, deadline, now }.finish(&reply, Outcome::Ok);
+    Turn { client, session, to, family, deadline, took: Duration::ZERO, now }.finish(&reply, Outcome::Ok);
     false
 }
 

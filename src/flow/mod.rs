@@ -197,6 +197,13 @@ impl Replies for Core {
         pubsub::on_lost(listener);
     }
 
+    fn reconnected(&self) {
+        // What was read over the old connection may be an older server's, of whose keys the link hears nothing.
+        if let Some(near) = &self.near_cache {
+            near.invalidate_all();
+        }
+    }
+
     fn turn_ended(&self, _now: Instant) {
         self.flush_dirty();
     }

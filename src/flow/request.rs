@@ -60,19 +60,20 @@ impl Call<'_> {
     }
 }
 
-/// Carries out one request that arrived at `arrived`, from when its budget counts.
+/// Carries out one request whose budget ends at `deadline`.
 #[inline]
 pub fn handle(
     client: &Rc<Client>,
     session: &mut Session,
+    settings: &Settings,
     request: Arguments<'_>,
-    arrived: Instant,
+    deadline: Instant,
     now: Instant,
 ) -> Handled {
     if session.modes.is_plain() {
-        carry_out(client, session, request, arrived, now)
+        carry_out(client, session, settings, request, deadline, now)
     } else {
-        carry_out_muted(client, session, request, arrived, now)
+        carry_out_muted(client, session, settings, request, deadline, now)
     }
 }
 
@@ -80,14 +81,15 @@ pub fn handle(
 fn carry_out_muted(
     client: &Rc<Client>,
     session: &mut Session,
+    settings: &Settings,
     request: Arguments<'_>,
-    arrived: Instant,
+    deadline: Instant,
     now: Instant,
 ) -> Handled {
     let skips = session.modes.has(Mode::ReplySkip);
     session.modes.set(Mode::ReplySkip, false);
     session.replies.mute(skips || session.modes.has(Mode::ReplyOff));
-    let handled = carry_out(client, session, request, arrived, now);
+    let handled = carry_out(client, session, settings, request, deadline, now);
     session.replies.mute(session.modes.has(Mode::ReplyOff));
     if handled == Handled::WaitUntilAnswered {
         session.modes.set(Mode::ReplySkip, skips);
@@ -99,12 +101,12 @@ fn carry_out_muted(
 fn carry_out(
     client: &Rc<Client>,
     session: &mut Session,
+    settings: &Settings,
     request: Arguments<'_>,
-    arrived: Instant,
+    deadline: Instant,
     now: Instant,
 ) -> Handled {
     session.active_at = now;
-    let settings = Rc::clone(&client.core.settings.borrow());
     if session.login.as_ref().is_some_and(|login| login.unverified_of.is_some()) {
         login::join_verified(client, session);
     }
@@ -116,7 +118,6 @@ fn carry_out(
     }
     exclusive::mind(client, session);
     let exclusive = exclusive::link(client, &shared);
-    let deadline = arrived + settings.timeout;
     let link = match exclusive.as_ref().unwrap_or(&shared) {
         // It has waited for earlier requests until its time was up.
         Link::Lane(..) if deadline <= now => &Link::Unreachable,
@@ -125,7 +126,7 @@ fn carry_out(
     let command = command::find(&request[0]);
     let family = command.map_or(Family::Other, |command| command.family);
     let apart;
-    let mut call = Call { client, settings: &settings, link, protocol: session.protocol, now, deadline, family };
+    let mut call = Call { client, settings, link, protocol: session.protocol, now, deadline, family };
     if session.is_plain() {
         match command {
             Some(Command { kind: Kind::Forward, name, flags, effect, .. }) => {

@@ -28,9 +28,6 @@ pub(super) struct Spelling {
     bytes: Box<[u8]>,
 }
 
-/// Bytes before the namespace's name.
-const HEAD_BYTES: usize = 3;
-
 impl Spelling {
     fn new(hash: u64, name: &[u8], query: &[u8], namespace: &Rc<Namespace>, text: &[u8]) -> Option<Self> {
         if query.len() > QUERY_BYTES_MAX {

@@ -137,6 +137,8 @@ pub(super) struct Turn<'a> {
     pub(super) to: To,
     pub(super) family: Family,
     pub(super) deadline: Instant,
+    /// How long the request has taken until now.
+    pub(super) took: Duration,
     pub(super) now: Instant,
 }
 
@@ -146,8 +148,7 @@ impl Turn<'_> {
     pub(super) fn finish(self, frame: &[u8], outcome: Outcome) {
         match self.to {
             To::Slot(slot) => {
-                let took = took(self.client, self.deadline, self.now);
-                self.client.core.recorder.request(self.family, outcome, took);
+                self.client.core.recorder.request(self.family, outcome, self.took);
                 self.client.fill(self.session, slot, frame);
             }
             To::Part(gather, index) => gather.put(self.client, self.session, index, frame, outcome, self.now),
@@ -220,8 +221,17 @@ pub(super) fn on_reply(lane: &Rc<Lane<Waiter>>, answered: Popped<Waiter>, note: 
     }
     let session = &mut *client.session.borrow_mut();
     session.timed_out = false;
-    client.core.recorder.upstream_round_trip(took(&client, deadline, now));
-    let turn = Turn { client: &client, session, to, family, deadline, now };
+    let took = took(&client, deadline, now);
+    client.core.recorder.upstream_round_trip(took);
+    let turn = Turn { client: &client, session, to, family, deadline, took, now };
+    match step {
+        Step::Forward => turn.finish_forwarded(frame),
+        step => take_step(turn, step, lane, note, frame),
+    }
+}
+
+/// What a reply means that is more than its client's.
+fn take_step(turn: Turn<'_>, step: Step, lane: &Rc<Lane<Waiter>>, note: &[u8], frame: &[u8]) {
     match step {
         Step::Forward => turn.finish_forwarded(frame),
         Step::Write(written) => {
@@ -261,7 +271,8 @@ pub(super) fn on_failure(waiter: Waiter, deadline: Instant, failure: &Failure, n
     }
     let session = &mut *client.session.borrow_mut();
     session.timed_out = *failure == Failure::TimedOut;
-    let turn = Turn { client: &client, session, to, family, deadline, now };
+    let took = took(&client, deadline, now);
+    let turn = Turn { client: &client, session, to, family, deadline, took, now };
     match &step {
         Step::Read(reading) => turn.session.reads.end(reading.read),
         // It may have been carried out, and is not acknowledged: the upstream says whether its keys have changed.

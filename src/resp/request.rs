@@ -130,6 +130,7 @@ impl RequestScanner {
         self.scan_arguments(buffer, limits)
     }
 
+    #[inline]
     fn scan_arguments(&mut self, buffer: &[u8], limits: &RequestLimits) -> Result<Request, ProtocolError> {
         let (mut at, mut todo) = (self.at, self.todo);
         let partial = loop {

@@ -63,7 +63,9 @@ impl ReplyQueue {
                 self.output.extend_from_slice(frame);
             }
             self.first += 1;
-            self.unpark();
+            if !matches!(self.open.front(), Some(Open::Waiting | Open::Muted)) {
+                self.unpark();
+            }
         } else if let Some(index) = slot.0.checked_sub(self.first)
             && let Some(open) = usize::try_from(index).ok().and_then(|index| self.open.get_mut(index))
         {

@@ -177,7 +177,7 @@ impl<W> Lane<W> {
     }
 
     /// Sends a request as it came.
-    #[inline]
+    #[inline(always)]
     pub fn push(&self, deadline: Instant, waiter: W, request: &[u8]) {
         let queue = &mut *self.queue.borrow_mut();
         queue.out.extend_from_slice(request);

@@ -77,6 +77,9 @@ pub trait Replies: 'static {
     /// An exclusive lane has lost its connection; this was its listener.
     fn lost(&self, listener: Self::Waiter);
 
+    /// A shared lane has a connection in place of one that ended; the server may be another.
+    fn reconnected(&self);
+
     /// All that one turn of a lane brought was handed over: what it filled can be written.
     fn turn_ended(&self, now: Instant);
 }

@@ -66,7 +66,9 @@ impl<W> Pipeline<W> {
         if !note.is_empty() {
             self.notes.extend_from_slice(note);
         }
-        self.next_deadline = Some(self.next_deadline.map_or(deadline, |next| next.min(deadline)));
+        if self.next_deadline.is_none_or(|next| deadline < next) {
+            self.next_deadline = Some(deadline);
+        }
         let begin = self.pushed_bytes;
         self.pushed_bytes += bytes as u64;
         self.entries.push_back(Entry { deadline, begin, note: note.len() as u32, waiter: Some(waiter) });

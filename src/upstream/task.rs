@@ -97,6 +97,9 @@ async fn run<R: Replies>(node: Rc<Node<R>>, lane: Rc<Lane<R::Waiter>>) {
                 lane.set_ready(connection.server_id);
                 node.on_ready(&lane);
                 node.recorder.add(Counter::UpstreamReconnects, u64::from(connected_before));
+                if connected_before {
+                    node.replies.reconnected();
+                }
                 connected_before = true;
                 let mut running = Running::new(&node, &lane, connection);
                 let ended = poll_fn(|cx| running.poll_turn(cx)).await;

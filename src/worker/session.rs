@@ -8,7 +8,7 @@
 use super::arriving::Arriving;
 use crate::alarm::Alarm;
 use crate::clock;
-use crate::flow::{self, Begun, Client, Handled};
+use crate::flow::{self, Begun, Client, Handled, Settings};
 use crate::metrics::{Counter, Limit};
 use crate::resp::{ProtocolError, ReplyError, Request, RequestScanner, encode, split_inline};
 use crate::session::{Ending, Session};
@@ -480,28 +480,33 @@ fn carry_out(
     now: Instant,
 ) -> Progress {
     let session = &mut *client.session.borrow_mut();
-    let limits = client.core.settings.borrow().request_limits;
+    // What holds for all of them is looked up once.
+    let settings = Rc::clone(&client.core.settings.borrow());
+    let deadline = arrived + settings.timeout;
     let mut at = 0;
     loop {
         let rest = &bytes[at..];
-        let (length, handled) = match scanner.scan(rest, &limits) {
+        let (length, handled) = match scanner.scan(rest, &settings.request_limits) {
             Ok(Request::Partial) => return Progress::Partial(at),
             Ok(Request::Nothing(length)) => (length, Handled::Done),
             Ok(Request::Multibulk(length)) => {
-                (length, flow::handle(client, session, scanner.arguments(&rest[..length]), arrived, now))
+                let request = scanner.arguments(&rest[..length]);
+                (length, flow::handle(client, session, &settings, request, deadline, now))
             }
-            Ok(Request::Inline(length)) => match carry_out_inline(client, session, &rest[..length], arrived, now) {
-                Ok(handled) => (length, handled),
-                Err(error) => return refuse(client, session, &error),
-            },
+            Ok(Request::Inline(length)) => {
+                match carry_out_inline(client, session, &settings, &rest[..length], deadline, now) {
+                    Ok(handled) => (length, handled),
+                    Err(error) => return refuse(client, session, &error),
+                }
+            }
             Err(error) => return refuse(client, session, &error),
         };
         if handled == Handled::WaitUntilAnswered {
             return Progress::Waits(at, Wait::Answers);
         }
         at += length;
-        if at < bytes.len() && !takes_requests(client, session) {
-            let limits = &client.core.settings.borrow().limits;
+        let limits = &settings.limits;
+        if at < bytes.len() && !session.takes_requests(limits.pipeline_max, limits.output_bytes_pause) {
             if session.replies.in_flight() >= limits.pipeline_max {
                 client.core.recorder.limit(Limit::Pipeline);
             } else if session.replies.bytes() >= limits.output_bytes_pause {
@@ -516,8 +521,9 @@ fn carry_out(
 fn carry_out_inline(
     client: &Rc<Client>,
     session: &mut Session,
+    settings: &Settings,
     line: &[u8],
-    arrived: Instant,
+    deadline: Instant,
     now: Instant,
 ) -> Result<Handled, ProtocolError> {
     let arguments = split_inline(line).map_err(|_| ProtocolError::UnbalancedQuotes)?;
@@ -525,9 +531,10 @@ fn carry_out_inline(
     let mut request = Vec::with_capacity(line.len() * 2);
     encode::command(&mut request, &slices);
     let mut scanner = RequestScanner::default();
-    let limits = client.core.settings.borrow().request_limits;
-    match scanner.scan(&request, &limits)? {
-        Request::Multibulk(_) => Ok(flow::handle(client, session, scanner.arguments(&request), arrived, now)),
+    match scanner.scan(&request, &settings.request_limits)? {
+        Request::Multibulk(_) => {
+            Ok(flow::handle(client, session, settings, scanner.arguments(&request), deadline, now))
+        }
         Request::Inline(_) | Request::Nothing(_) | Request::Partial => Ok(Handled::Done),
     }
 }

@@ -235,6 +235,8 @@ impl Replies for Heard {
         self.lost.set(Some(listener));
     }
 
+    fn reconnected(&self) {}
+
     fn turn_ended(&self, _now: Instant) {
         self.unturned.set(0);
     }
