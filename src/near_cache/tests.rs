@@ -1,5 +1,9 @@
 //! The near cache as its users call it.
 
+/// Every order of what may happen in a small world.
+mod explore;
+mod world;
+
 use super::*;
 
 fn cache() -> (NearCache, Instant) {
