@@ -7,7 +7,7 @@
 
 use super::request::{Call, Handled};
 use super::step::{Step, To, Turn, Waiter};
-use super::{Client, Link, clients, exclusive, introspect, lane_key, login, tracking, transaction};
+use super::{Client, Route, clients, exclusive, introspect, lane_key, login, tracking, transaction};
 use crate::command::Local;
 use crate::metrics::Outcome;
 use crate::resp::{Arguments, Protocol, ReplyError, encode};
@@ -123,7 +123,7 @@ fn hello(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, argumen
     }
     let protocol = hello.protocol.unwrap_or(session.protocol);
     if protocol != session.protocol
-        && let Link::Lane(lane, node) = call.link
+        && let Route::Lane(lane, node) = call.route
         && lane.is_ready()
         && protocol == Protocol::Resp3
         && !node.facts().speaks_resp3
@@ -147,14 +147,14 @@ fn hello(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, argumen
     if protocol != call.protocol && tell_watching_lane(call, session, protocol) {
         return Handled::Done;
     }
-    let reply = hello_reply(call.link, session);
+    let reply = hello_reply(call.route, session);
     call.say(session, Outcome::Ok, |out| out.extend_from_slice(&reply))
 }
 
 /// What a session is told that said HELLO.
-pub(super) fn hello_reply(link: &Link, session: &Session) -> Vec<u8> {
-    let facts = match link {
-        Link::Lane(_, node) => node.facts(),
+pub(super) fn hello_reply(route: &Route, session: &Session) -> Vec<u8> {
+    let facts = match route {
+        Route::Lane(_, node) => node.facts(),
         _ => Default::default(),
     };
     let mut reply = Vec::new();
@@ -166,7 +166,7 @@ pub(super) fn hello_reply(link: &Link, session: &Session) -> Vec<u8> {
 /// The connection that watches keys for the session changes its protocol with it, and can't go back to the pool. The
 /// client is answered once that is done. False when there is none.
 fn tell_watching_lane(call: &Call<'_>, session: &mut Session, protocol: Protocol) -> bool {
-    let Link::Lane(lane, _) = call.link else {
+    let Route::Lane(lane, _) = call.route else {
         part_from_exclusive(call.client, session);
         return false;
     };
@@ -196,7 +196,7 @@ pub(super) fn part_from_exclusive(client: &Client, session: &mut Session) {
 
 /// The session's own connection has changed its protocol, or could not.
 pub(super) fn on_hello(turn: Turn<'_>) {
-    let reply = hello_reply(&turn.client.link.borrow(), turn.session);
+    let reply = hello_reply(&turn.client.route.borrow(), turn.session);
     turn.finish(&reply, Outcome::Ok);
 }
 
@@ -229,25 +229,27 @@ fn select(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]]) -> Handle
         // A transaction that is on its way may select a database as well.
         return Handled::WaitUntilAnswered;
     }
-    match call.link {
-        Link::Embedded(_) if database >= call.settings.embedded_databases => call.reject(session, &out_of_range()),
-        Link::Unreachable => {
+    match call.route {
+        Route::Embedded(_) if database >= call.settings.embedded_databases => call.reject(session, &out_of_range()),
+        Route::Unreachable => {
             // Nobody could be asked in time; a database that is not there is told when it is used.
             part_from_exclusive(call.client, session);
             session.database = database;
             call.say(session, Outcome::Unreachable, |out| encode::simple(out, "OK"))
         }
-        Link::Embedded(_) | Link::Disabled => {
+        Route::Embedded(_) | Route::Disabled => {
             session.database = database;
             call.say(session, Outcome::Ok, |out| encode::simple(out, "OK"))
         }
-        Link::Lane(lane, _) if is_its_own(lane) => {
+        Route::Lane(lane, _) if is_its_own(lane) => {
             // The session's own connection changes its database, and can't go back to the pool.
             lane.taint();
             ask_for_database(call, session, lane, database)
         }
-        Link::Lane(..) if database != session.database && session.replies.in_flight() > 0 => Handled::WaitUntilAnswered,
-        Link::Lane(_, node) => {
+        Route::Lane(..) if database != session.database && session.replies.in_flight() > 0 => {
+            Handled::WaitUntilAnswered
+        }
+        Route::Lane(_, node) => {
             let lane = node.shared_lane(LaneKey { database, ..lane_key(session) });
             // A user may lack the permission even for a database that it is in.
             let anybody_may = session.login.is_none() && !login::is_wanted(session, node);
@@ -311,8 +313,8 @@ fn reset(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]]) -> Handled
     session.protocol = Protocol::Resp2;
     session.forget_identity();
     session.login = None;
-    session.database = match &*call.client.link.borrow() {
-        Link::Lane(_, node) => node.database(),
+    session.database = match &*call.client.route.borrow() {
+        Route::Lane(_, node) => node.database(),
         _ => 0,
     };
     call.say(session, Outcome::Ok, |out| encode::simple(out, "RESET"))
