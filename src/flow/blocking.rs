@@ -8,7 +8,7 @@
 use super::exclusive::{self, Taken};
 use super::request::{Call, Handled};
 use super::step::{Step, To, Turn, unreachable_frame};
-use super::{Client, Link, forward, near};
+use super::{Client, Route, forward, near};
 use crate::command::{self, Command, Effect};
 use crate::config::OnUnreachable;
 use crate::metrics::Outcome;
@@ -47,11 +47,11 @@ pub(super) fn handle(
         _ if command.effect == Effect::AnyKeys => Nothing::Unknown,
         _ => Nothing::Array,
     };
-    match call.link {
-        Link::Embedded(_) => return forward::forward(call, session, request),
-        Link::Disabled | Link::Unreachable => return unreachable(call, session, nothing),
-        Link::Lane(..) if session.replies.in_flight() > 0 => return Handled::WaitUntilAnswered,
-        Link::Lane(..) => {}
+    match call.route {
+        Route::Embedded(_) => return forward::forward(call, session, request),
+        Route::Disabled | Route::Unreachable => return unreachable(call, session, nothing),
+        Route::Lane(..) if session.replies.in_flight() > 0 => return Handled::WaitUntilAnswered,
+        Route::Lane(..) => {}
     }
     let lane = match exclusive::take(call, session) {
         Taken::Lane(lane) => lane,

@@ -5,7 +5,7 @@
 
 use super::flush::{self, Flushing};
 use super::stream::Receiving;
-use super::{Core, Link, Waiter, exclusive};
+use super::{Core, Route, Waiter, exclusive};
 use crate::clock;
 use crate::metrics::{Counter, Limit};
 use crate::near_cache::Written;
@@ -29,13 +29,13 @@ pub struct Client {
     /// The connection's state. Borrowed for one turn at a time.
     pub session: RefCell<Session>,
     /// Where its requests go while it is in no stateful mode.
-    pub(super) link: RefCell<Link>,
+    pub(super) route: RefCell<Route>,
     /// The connection that it has for itself while it is.
     pub(super) exclusive: RefCell<Option<Rc<Lane<Waiter>>>>,
     /// What its transaction may change, as far as commands were queued.
     pub(super) queued_writes: RefCell<Option<Box<Written>>>,
     /// An FCA.FLUSH of the embedded store that is on its way.
-    pub(super) flushing: RefCell<Option<Flushing>>,
+    pub(super) flushing: RefCell<Option<Box<Flushing>>>,
     /// The large reply that it is handed in pieces.
     pub(super) receiving: RefCell<Option<Receiving>>,
     /// Whether it was handed one since this was taken: what waited behind that was held up by the client itself.
@@ -54,12 +54,12 @@ pub struct Client {
 
 impl Client {
     /// A client whose session has just begun.
-    pub fn new(core: Rc<Core>, stream: TcpStream, session: Session, link: Link) -> Rc<Self> {
+    pub fn new(core: Rc<Core>, stream: TcpStream, session: Session, route: Route) -> Rc<Self> {
         Rc::new(Self {
             core,
             stream: RefCell::new(stream),
             session: RefCell::new(session),
-            link: RefCell::new(link),
+            route: RefCell::new(route),
             exclusive: RefCell::new(None),
             queued_writes: RefCell::new(None),
             flushing: RefCell::new(None),
@@ -262,7 +262,7 @@ impl Client {
         }
         (session.modes, session.replies) = Default::default();
         exclusive::settle(self, session);
-        if let Link::Lane(lane, node) = self.link.replace(Link::Disabled) {
+        if let Route::Lane(lane, node) = self.route.replace(Route::Disabled) {
             let key = lane.key.clone();
             drop(lane);
             node.left(&key);

@@ -17,7 +17,7 @@ pub(super) use select::Redirect;
 use self::select::{Filter, KillForm, Seen, Selection};
 use super::request::{Call, Handled};
 use super::step::{Step, To, Turn, took};
-use super::{Client, Link, Waiter, forward, login, tracking, transaction};
+use super::{Client, Route, Waiter, forward, login, tracking, transaction};
 use crate::clock;
 use crate::metrics::{Family, Outcome};
 use crate::resp::{Arguments, Protocol, ReplyError, encode};
@@ -184,8 +184,8 @@ fn question(who: Who, asker: u64, rest: &[&[u8]]) -> Result<Question, ReplyError
 /// Asks all workers; nothing that the session sends overtakes the answer.
 pub(super) fn ask(call: &Call<'_>, session: &mut Session, question: Question) -> Handled {
     let is_judged = is_judged(call, session);
-    let lane = match call.link {
-        Link::Lane(lane, _) if is_judged && lane.accepts().is_ok() => Some(lane),
+    let lane = match call.route {
+        Route::Lane(lane, _) if is_judged && lane.accepts().is_ok() => Some(lane),
         _ if is_judged => return call.reject(session, &ReplyError::new(UNJUDGED)),
         _ => None,
     };
@@ -214,8 +214,8 @@ const UNJUDGED: &str = "ERR upstream unreachable: it can't be asked whether this
 /// Whether the upstream has a say in what this session may do: it is logged in as a user of its own, or has yet to log
 /// in. Any other does what the proxy's own user does.
 fn is_judged(call: &Call<'_>, session: &Session) -> bool {
-    match &*call.client.link.borrow() {
-        Link::Lane(_, node) => session.login.is_some() || login::is_wanted(session, node),
+    match &*call.client.route.borrow() {
+        Route::Lane(_, node) => session.login.is_some() || login::is_wanted(session, node),
         _ => false,
     }
 }
@@ -364,7 +364,7 @@ impl Inquiry {
             }
             Question::Unblock { mode, .. } => {
                 // On the asker's own lane: whether it may do this is for the server to say.
-                if let (Some(id), Link::Lane(lane, _)) = (findings.blocked_in, &*client.link.borrow())
+                if let (Some(id), Route::Lane(lane, _)) = (findings.blocked_in, &*client.route.borrow())
                     && lane.accepts().is_ok()
                 {
                     let waiter = Waiter { client: Rc::clone(&client), to: To::Slot(slot), step: Step::Forward, family };

@@ -6,7 +6,7 @@
 
 use super::request::{Call, looks_up};
 use super::step::Waiter;
-use super::{Client, Link, lane_key};
+use super::{Client, Route, lane_key};
 use crate::session::Session;
 use crate::upstream::Lane;
 use std::rc::Rc;
@@ -27,14 +27,14 @@ pub(super) fn take(call: &Call<'_>, session: &Session) -> Taken {
     if looks_up(session) || (has_none && session.replies.in_flight() > 0) {
         return Taken::WaitUntilAnswered;
     }
-    own(call.client, session, call.link).map_or(Taken::Unreachable, Taken::Lane)
+    own(call.client, session, call.route).map_or(Taken::Unreachable, Taken::Lane)
 }
 
 /// The same for a session of which nothing is in flight elsewhere, if there is one to be had.
-pub(super) fn own(client: &Client, session: &Session, link: &Link) -> Option<Rc<Lane<Waiter>>> {
+pub(super) fn own(client: &Client, session: &Session, route: &Route) -> Option<Rc<Lane<Waiter>>> {
     let mut exclusive = client.exclusive.borrow_mut();
     if exclusive.as_ref().is_none_or(|lane| lane.is_dead())
-        && let Link::Lane(_, node) = link
+        && let Route::Lane(_, node) = route
     {
         *exclusive = Some(node.exclusive_lane(lane_key(session)));
     }
@@ -64,10 +64,10 @@ pub(super) fn mind(client: &Client, session: &mut Session) {
 }
 
 /// Where a session's requests go while it has a connection for itself.
-pub(super) fn link(client: &Client, shared: &Link) -> Option<Link> {
+pub(super) fn route(client: &Client, shared: &Route) -> Option<Route> {
     let exclusive = client.exclusive.borrow();
     match (&*exclusive, shared) {
-        (Some(lane), Link::Lane(_, node)) if !lane.is_dead() => Some(Link::Lane(Rc::clone(lane), Rc::clone(node))),
+        (Some(lane), Route::Lane(_, node)) if !lane.is_dead() => Some(Route::Lane(Rc::clone(lane), Rc::clone(node))),
         _ => None,
     }
 }
@@ -77,7 +77,7 @@ pub(super) fn settle(client: &Client, session: &Session) {
     if session.transaction.is_none()
         && !session.modes.need_connection()
         && let Some(lane) = client.exclusive.borrow_mut().take()
-        && let Link::Lane(_, node) = &*client.link.borrow()
+        && let Route::Lane(_, node) = &*client.route.borrow()
     {
         drop(lane.listen(None));
         node.release(lane);

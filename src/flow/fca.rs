@@ -19,7 +19,7 @@ use super::entry::Entry;
 use super::request::{Call, Handled};
 use super::settings::{Namespace, Settings};
 use super::step::{Step, To};
-use super::{Link, flush, introspect};
+use super::{Route, flush, introspect};
 use crate::command::Fca;
 use crate::fca::{self, Query, Request};
 use crate::metrics::Outcome;
@@ -64,9 +64,9 @@ fn carry_out(call: &Call<'_>, session: &mut Session, request: &Request<'_>) -> R
 }
 
 fn available(call: &Call<'_>, session: &mut Session) -> Handled {
-    match call.link {
-        Link::Embedded(_) => call.say(session, Outcome::Ok, |out| encode::integer(out, 1)),
-        Link::Lane(lane, _) if lane.accepts().is_ok() => {
+    match call.route {
+        Route::Embedded(_) => call.say(session, Outcome::Ok, |out| encode::integer(out, 1)),
+        Route::Lane(lane, _) if lane.accepts().is_ok() => {
             let slot = session.replies.open();
             // A server that can't serve keys at present (LOADING, MASTERDOWN, CLUSTERDOWN) may still answer a PING.
             lane.push_with(call.deadline, call.waiter(To::Slot(slot), Step::Available), &[], |out| {

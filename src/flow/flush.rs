@@ -12,7 +12,7 @@
 
 use super::request::{Call, Handled};
 use super::step::{Step, To, Turn, Waiter};
-use super::{Client, Link, SharedStore, fca, near};
+use super::{Client, Route, SharedStore, fca, near};
 use crate::clock;
 use crate::key;
 use crate::metrics::{Counter, Outcome};
@@ -83,23 +83,23 @@ pub(super) fn start(
     }
     let prefix = [&*call.settings.key_prefix, name, b":"].concat();
     let flush = Flush::new(&prefix, glob);
-    Ok(match call.link {
+    Ok(match call.route {
         _ if !namespace.enabled => call.say(session, Outcome::Ok, |out| encode::integer(out, 0)),
-        Link::Embedded(store) => {
+        Route::Embedded(store) => {
             let slot = session.open_gated();
             let waiter = call.waiter(To::Slot(slot), Step::Flush(Box::new(flush)));
-            *call.client.flushing.borrow_mut() = Some(Flushing { store: store.clone(), waiter });
+            *call.client.flushing.borrow_mut() = Some(Box::new(Flushing { store: store.clone(), waiter }));
             call.client.wake();
             Handled::Done
         }
-        Link::Lane(lane, _) if lane.accepts().is_ok() => {
+        Route::Lane(lane, _) if lane.accepts().is_ok() => {
             let slot = session.open_gated();
             let mut command = Vec::new();
             encode::command(&mut command, &flush.scan());
             lane.push(call.deadline, call.waiter(To::Slot(slot), Step::Flush(Box::new(flush))), &command);
             Handled::Done
         }
-        Link::Lane(..) | Link::Disabled | Link::Unreachable => {
+        Route::Lane(..) | Route::Disabled | Route::Unreachable => {
             call.say(session, Outcome::Unreachable, |out| encode::nil(out, call.protocol))
         }
     })

@@ -5,7 +5,7 @@
 
 use super::request::{Call, Handled};
 use super::step::{Step, To, is_outage, unreachable_frame};
-use super::{Link, SharedStore};
+use super::{Route, SharedStore};
 use crate::clock;
 use crate::metrics::{Limit, Outcome};
 use crate::resp::Arguments;
@@ -15,10 +15,10 @@ use crate::upstream::{Lane, Refused};
 /// Sends a request on the lane that the session is on.
 #[inline]
 pub(super) fn forward(call: &Call<'_>, session: &mut Session, request: Arguments<'_>) -> Handled {
-    match call.link {
-        Link::Lane(lane, _) => send(call, session, lane, request, Step::Forward),
-        Link::Embedded(store) => execute(call, session, store, &request.iter().collect::<Vec<_>>()),
-        Link::Disabled | Link::Unreachable => unreachable(call, session),
+    match call.route {
+        Route::Lane(lane, _) => send(call, session, lane, request, Step::Forward),
+        Route::Embedded(store) => execute(call, session, store, &request.iter().collect::<Vec<_>>()),
+        Route::Disabled | Route::Unreachable => unreachable(call, session),
     }
 }
 

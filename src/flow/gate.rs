@@ -5,7 +5,7 @@
 //! embedded store to its own words.
 
 use super::request::{Call, Handled};
-use super::{Link, forward, near, transaction};
+use super::{Route, forward, near, transaction};
 use crate::command::{Command, Kind};
 use crate::metrics::Outcome;
 use crate::resp::{Arguments, ReplyError};
@@ -13,7 +13,7 @@ use crate::session::{Session, Shape};
 
 /// Carries out, or refuses, a command of kind `Admin`, `Script`, `ClusterClient` or `Refused`.
 pub(super) fn handle(call: &Call<'_>, session: &mut Session, command: &Command, request: Arguments<'_>) -> Handled {
-    if matches!(call.link, Link::Embedded(_)) {
+    if matches!(call.route, Route::Embedded(_)) {
         return forward::forward(call, session, request);
     }
     match refusal(call, command, request) {

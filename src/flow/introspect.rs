@@ -6,7 +6,7 @@
 use super::fca;
 use super::request::{Call, Handled};
 use super::step::{Step, To, Turn, is_outage};
-use super::{Client, Link};
+use super::{Client, Route};
 use crate::command;
 use crate::embedded;
 use crate::fca::Introspection;
@@ -39,8 +39,8 @@ pub(super) fn info(call: &Call<'_>, session: &mut Session, request: Arguments<'_
         return say_info(call, session, &[]);
     }
     let all = arguments.len() == 1 || asks(&["all", "default", "everything", "fca_proxy"]);
-    match call.link {
-        Link::Lane(lane, _) if lane.accepts().is_ok() => {
+    match call.route {
+        Route::Lane(lane, _) if lane.accepts().is_ok() => {
             let slot = session.replies.open();
             let sections = if all { Sections::All } else { Sections::Named };
             lane.push(call.deadline, call.waiter(To::Slot(slot), Step::Info(sections)), request.bytes());
@@ -223,8 +223,8 @@ pub(super) fn command(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]
         Ok(introspection) => introspection,
         Err(error) => return call.reject(session, &error),
     };
-    match (call.link, introspection.upstream_request()) {
-        (Link::Lane(lane, _), Some(request)) if lane.accepts().is_ok() => {
+    match (call.route, introspection.upstream_request()) {
+        (Route::Lane(lane, _), Some(request)) if lane.accepts().is_ok() => {
             let merge = CommandMerge { arguments: arguments.iter().map(|argument| argument.to_vec()).collect() };
             let slot = session.replies.open();
             lane.push_with(call.deadline, call.waiter(To::Slot(slot), Step::Command(Box::new(merge))), &[], |out| {
@@ -232,7 +232,7 @@ pub(super) fn command(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]
             });
             Handled::Done
         }
-        (Link::Embedded(_), Some(_)) => {
+        (Route::Embedded(_), Some(_)) => {
             let table = embedded_table(&introspection, call.protocol);
             call.say(session, Outcome::Ok, |out| introspection.append_reply(out, call.protocol, table.as_deref()))
         }

@@ -6,7 +6,7 @@
 //! a large reply at every connect, for a question that most clients never have. What can't be learned is forwarded as
 //! it is: the server itself says what is wrong with it.
 
-use super::Link;
+use super::Route;
 use super::request::Call;
 use super::step::{Step, To, Turn};
 use crate::command::Flags;
@@ -60,7 +60,7 @@ pub(super) fn flags(call: &Call<'_>, session: &mut Session, name: &[u8]) -> Opti
     let plain = Some(Flags::default());
     // What one request could not learn is no word about the next.
     let lesson = std::mem::replace(&mut session.lesson, Lesson::None);
-    let Link::Lane(lane, node) = call.link else { return plain };
+    let Route::Lane(lane, node) = call.route else { return plain };
     if name.len() > NAME_BYTES_MAX || lane.accepts().is_err() {
         return plain;
     }
@@ -81,8 +81,8 @@ pub(super) fn flags(call: &Call<'_>, session: &mut Session, name: &[u8]) -> Opti
 /// The upstream has said what it knows of a command, or could not be asked.
 pub(super) fn on_told(turn: Turn<'_>, name: &[u8], frame: Option<&[u8]>) {
     turn.session.lesson = Lesson::None;
-    match (frame.and_then(told_flags), &*turn.client.link.borrow()) {
-        (Some(flags), Link::Lane(_, node)) => {
+    match (frame.and_then(told_flags), &*turn.client.route.borrow()) {
+        (Some(flags), Route::Lane(_, node)) => {
             let learned = &turn.client.core.learned;
             // The question may have waited for that connection.
             learned.renew(node.main_connections());

@@ -7,11 +7,11 @@
 
 use super::request::{Call, Handled};
 use super::step::{Step, To, Turn, Waiter};
-use super::{Client, Link, clients, exclusive, introspect, lane_key, login, tracking, transaction};
+use super::{Client, Route, clients, exclusive, introspect, lane_key, login, tracking, transaction};
 use crate::command::Local;
 use crate::metrics::Outcome;
 use crate::resp::{Arguments, Protocol, ReplyError, encode};
-use crate::session::{Ending, Identity, Mode, Modes, Session};
+use crate::session::{Ending, Mode, Modes, Session};
 use crate::upstream::{Failure, Lane, LaneKey, Tenure};
 use std::time::Instant;
 
@@ -123,7 +123,7 @@ fn hello(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, argumen
     }
     let protocol = hello.protocol.unwrap_or(session.protocol);
     if protocol != session.protocol
-        && let Link::Lane(lane, node) = call.link
+        && let Route::Lane(lane, node) = call.route
         && lane.is_ready()
         && protocol == Protocol::Resp3
         && !node.facts().speaks_resp3
@@ -142,19 +142,19 @@ fn hello(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, argumen
         session.protocol = protocol;
     }
     if let Some(name) = hello.name {
-        session.identity.name = name.to_vec();
+        session.identity_mut().name = name.to_vec();
     }
     if protocol != call.protocol && tell_watching_lane(call, session, protocol) {
         return Handled::Done;
     }
-    let reply = hello_reply(call.link, session);
+    let reply = hello_reply(call.route, session);
     call.say(session, Outcome::Ok, |out| out.extend_from_slice(&reply))
 }
 
 /// What a session is told that said HELLO.
-pub(super) fn hello_reply(link: &Link, session: &Session) -> Vec<u8> {
-    let facts = match link {
-        Link::Lane(_, node) => node.facts(),
+pub(super) fn hello_reply(route: &Route, session: &Session) -> Vec<u8> {
+    let facts = match route {
+        Route::Lane(_, node) => node.facts(),
         _ => Default::default(),
     };
     let mut reply = Vec::new();
@@ -166,7 +166,7 @@ pub(super) fn hello_reply(link: &Link, session: &Session) -> Vec<u8> {
 /// The connection that watches keys for the session changes its protocol with it, and can't go back to the pool. The
 /// client is answered once that is done. False when there is none.
 fn tell_watching_lane(call: &Call<'_>, session: &mut Session, protocol: Protocol) -> bool {
-    let Link::Lane(lane, _) = call.link else {
+    let Route::Lane(lane, _) = call.route else {
         part_from_exclusive(call.client, session);
         return false;
     };
@@ -196,7 +196,7 @@ pub(super) fn part_from_exclusive(client: &Client, session: &mut Session) {
 
 /// The session's own connection has changed its protocol, or could not.
 pub(super) fn on_hello(turn: Turn<'_>) {
-    let reply = hello_reply(&turn.client.link.borrow(), turn.session);
+    let reply = hello_reply(&turn.client.route.borrow(), turn.session);
     turn.finish(&reply, Outcome::Ok);
 }
 
@@ -229,25 +229,27 @@ fn select(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]]) -> Handle
         // A transaction that is on its way may select a database as well.
         return Handled::WaitUntilAnswered;
     }
-    match call.link {
-        Link::Embedded(_) if database >= call.settings.embedded_databases => call.reject(session, &out_of_range()),
-        Link::Unreachable => {
+    match call.route {
+        Route::Embedded(_) if database >= call.settings.embedded_databases => call.reject(session, &out_of_range()),
+        Route::Unreachable => {
             // Nobody could be asked in time; a database that is not there is told when it is used.
             part_from_exclusive(call.client, session);
             session.database = database;
             call.say(session, Outcome::Unreachable, |out| encode::simple(out, "OK"))
         }
-        Link::Embedded(_) | Link::Disabled => {
+        Route::Embedded(_) | Route::Disabled => {
             session.database = database;
             call.say(session, Outcome::Ok, |out| encode::simple(out, "OK"))
         }
-        Link::Lane(lane, _) if is_its_own(lane) => {
+        Route::Lane(lane, _) if is_its_own(lane) => {
             // The session's own connection changes its database, and can't go back to the pool.
             lane.taint();
             ask_for_database(call, session, lane, database)
         }
-        Link::Lane(..) if database != session.database && session.replies.in_flight() > 0 => Handled::WaitUntilAnswered,
-        Link::Lane(_, node) => {
+        Route::Lane(..) if database != session.database && session.replies.in_flight() > 0 => {
+            Handled::WaitUntilAnswered
+        }
+        Route::Lane(_, node) => {
             let lane = node.shared_lane(LaneKey { database, ..lane_key(session) });
             // A user may lack the permission even for a database that it is in.
             let anybody_may = session.login.is_none() && !login::is_wanted(session, node);
@@ -309,10 +311,10 @@ fn reset(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]]) -> Handled
     session.modes = Modes::default();
     exclusive::settle(call.client, session);
     session.protocol = Protocol::Resp2;
-    session.identity = Identity::default();
+    session.forget_identity();
     session.login = None;
-    session.database = match &*call.client.link.borrow() {
-        Link::Lane(_, node) => node.database(),
+    session.database = match &*call.client.route.borrow() {
+        Route::Lane(_, node) => node.database(),
         _ => 0,
     };
     call.say(session, Outcome::Ok, |out| encode::simple(out, "RESET"))
@@ -342,11 +344,11 @@ fn client(
     let subcommand = as_written.to_ascii_uppercase();
     match (subcommand.as_str(), rest) {
         ("ID", []) => encode::integer(out, i64::try_from(session.id).unwrap_or(i64::MAX)),
-        ("GETNAME", []) if session.identity.name.is_empty() => encode::nil(out, session.protocol),
-        ("GETNAME", []) => encode::bulk(out, &session.identity.name),
+        ("GETNAME", []) if session.identity().name.is_empty() => encode::nil(out, session.protocol),
+        ("GETNAME", []) => encode::bulk(out, &session.identity().name),
         ("SETNAME", [name]) => {
             check_name(name)?;
-            session.identity.name = name.to_vec();
+            session.identity_mut().name = name.to_vec();
             encode::simple(out, "OK");
         }
         ("SETINFO", [attribute, value]) => {
@@ -403,9 +405,9 @@ fn is_switch(word: &[u8]) -> bool {
 
 fn set_info(session: &mut Session, attribute: &[u8], value: &[u8]) -> Result<(), ReplyError> {
     let (place, name) = if attribute.eq_ignore_ascii_case(b"lib-name") {
-        (&mut session.identity.library, "lib-name")
+        (&mut session.identity_mut().library, "lib-name")
     } else if attribute.eq_ignore_ascii_case(b"lib-ver") {
-        (&mut session.identity.library_version, "lib-ver")
+        (&mut session.identity_mut().library_version, "lib-ver")
     } else {
         let attribute = String::from_utf8_lossy(attribute);
         return Err(ReplyError::new(format!("ERR Unrecognized option '{attribute}'")));

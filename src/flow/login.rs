@@ -15,7 +15,7 @@
 use super::local::{hello_reply, is_its_own, part_from_exclusive};
 use super::request::{Call, Handled};
 use super::step::{Step, To, Turn, is_outage};
-use super::{Client, Link, Node, lane_key};
+use super::{Client, Node, Route, lane_key};
 use crate::config::{Credentials, Secret};
 use crate::metrics::Outcome;
 use crate::resp::{Arguments, Protocol, ReplyError, encode};
@@ -43,8 +43,8 @@ pub(super) struct Greeting {
 
 /// AUTH.
 pub(super) fn auth(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, arguments: &[&[u8]]) -> Handled {
-    let credentials = match (&arguments[1..], call.link) {
-        (credentials @ ([_] | [_, _]), Link::Lane(..) | Link::Unreachable) => credentials_of(credentials),
+    let credentials = match (&arguments[1..], call.route) {
+        (credentials @ ([_] | [_, _]), Route::Lane(..) | Route::Unreachable) => credentials_of(credentials),
         (words, _) => {
             return match authenticate(words) {
                 Ok(()) => call.say(session, Outcome::Ok, |out| encode::simple(out, "OK")),
@@ -66,14 +66,14 @@ pub(super) fn hello(
     credentials: Option<&[&[u8]]>,
     greeting: Greeting,
 ) -> Option<Handled> {
-    let credentials = match (credentials, call.link) {
-        (None, Link::Lane(_, node)) if session.transaction.is_none() && is_wanted(session, node) => None,
+    let credentials = match (credentials, call.route) {
+        (None, Route::Lane(_, node)) if session.transaction.is_none() && is_wanted(session, node) => None,
         (None, _) => return None,
-        (Some(words), Link::Embedded(_) | Link::Disabled) => match authenticate(words) {
+        (Some(words), Route::Embedded(_) | Route::Disabled) => match authenticate(words) {
             Ok(()) => return None,
             Err(error) => return Some(call.reject(session, &error)),
         },
-        (Some(words), Link::Lane(..) | Link::Unreachable) => match credentials_of(words) {
+        (Some(words), Route::Lane(..) | Route::Unreachable) => match credentials_of(words) {
             Ok(credentials) => Some(credentials),
             Err(error) => return Some(call.reject(session, &error)),
         },
@@ -115,7 +115,7 @@ fn credentials_of(words: &[&[u8]]) -> Result<Credentials, ReplyError> {
 
 /// Asks the upstream on the connection that the session would be on, and holds back what comes behind.
 fn ask(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, login: Login) -> Handled {
-    if let Link::Lane(lane, _) = call.link
+    if let Route::Lane(lane, _) = call.route
         && is_its_own(lane)
     {
         // The connection that watches keys becomes the user's itself, and can't go back to the pool.
@@ -128,7 +128,7 @@ fn ask(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, login: Lo
         return Handled::WaitUntilAnswered;
     }
     part_from_exclusive(call.client, session);
-    if let Link::Lane(_, node) = call.link {
+    if let Route::Lane(_, node) = call.route {
         let mut key = lane_key(session);
         key.protocol = login.greeting.as_ref().map_or(key.protocol, |greeting| greeting.protocol);
         let mut command = Vec::new();
@@ -183,9 +183,9 @@ fn become_one(client: &Client, session: &mut Session, login: Login) -> Vec<u8> {
     let Some(Greeting { protocol, name }) = login.greeting else { return b"+OK\r\n".to_vec() };
     session.protocol = protocol;
     if let Some(name) = name {
-        session.identity.name = name;
+        session.identity_mut().name = name;
     }
-    hello_reply(&client.link.borrow(), session)
+    hello_reply(&client.route.borrow(), session)
 }
 
 /// The same while the upstream can't be asked. Connections of the same credentials may be there from before, so the
@@ -200,10 +200,10 @@ fn become_unverified(client: &Client, session: &mut Session, mut login: Login) -
 /// The server has seen the password of a session that logged in while it could not be asked: it joins the others.
 pub(super) fn join_verified(client: &Client, session: &mut Session) {
     let Some(credentials) = session.login.as_ref().filter(|_| session.replies.in_flight() == 0) else { return };
-    let verified = match &*client.link.borrow() {
+    let verified = match &*client.route.borrow() {
         // Until its first request the session may still be on the connection that it had before.
-        Link::Lane(lane, _) if lane.key.login != session.login || !lane.is_ready() => return,
-        Link::Lane(..) if client.exclusive.borrow().is_none() => {
+        Route::Lane(lane, _) if lane.key.login != session.login || !lane.is_ready() => return,
+        Route::Lane(..) if client.exclusive.borrow().is_none() => {
             Rc::new(Credentials { unverified_of: None, ..Credentials::clone(credentials) })
         }
         _ => return,

@@ -51,7 +51,7 @@ use std::time::Instant;
 
 /// Where a session's requests go.
 #[derive(Clone)]
-pub enum Link {
+pub enum Route {
     /// To the store inside the process.
     Embedded(SharedStore),
     /// Nowhere: the cache is switched off.

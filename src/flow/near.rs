@@ -9,7 +9,7 @@ use super::entry::write_read;
 use super::forward;
 use super::request::{Call, Handled};
 use super::step::{Step, To, Turn, Waiter};
-use super::{Client, Core, Link};
+use super::{Client, Core, Route};
 use crate::command::Effect;
 use crate::metrics::{Counter, Outcome};
 use crate::near_cache::{Answer, Kept, KeyHash, Life, LookUp, NearCache, Stamp, Written};
@@ -120,7 +120,7 @@ fn is_shared(call: &Call<'_>, session: &Session) -> bool {
 pub(super) fn forward(call: &Call<'_>, session: &mut Session, effect: Effect, request: Arguments<'_>) -> Handled {
     if effect != Effect::None
         && let Some(near) = &call.client.core.near_cache
-        && let Link::Lane(lane, node) = call.link
+        && let Route::Lane(lane, node) = call.route
     {
         match effect {
             Effect::Get if request.len() == 2 => return get(call, session, lane, node, request),

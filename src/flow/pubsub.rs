@@ -9,7 +9,7 @@
 use super::exclusive::{self, Taken};
 use super::request::{Call, Handled};
 use super::step::{Step, To, Turn, Waiter};
-use super::{Client, Link, forward};
+use super::{Client, Route, forward};
 use crate::command::Command;
 use crate::metrics::{Family, Outcome};
 use crate::resp::{Arguments, Protocol, ReplyError, encode};
@@ -37,7 +37,7 @@ pub(super) fn handle(
     request: Arguments<'_>,
     arguments: &[&[u8]],
 ) -> Handled {
-    if let Link::Embedded(_) = call.link {
+    if let Route::Embedded(_) = call.route {
         return forward::forward(call, session, request);
     }
     let Some((kind, subscribes)) = meaning(command.name.as_bytes()) else {
@@ -59,8 +59,8 @@ pub(super) fn handle(
 
 /// MONITOR.
 pub(super) fn monitor(call: &Call<'_>, session: &mut Session, request: Arguments<'_>) -> Handled {
-    match call.link {
-        Link::Embedded(_) => forward::forward(call, session, request),
+    match call.route {
+        Route::Embedded(_) => forward::forward(call, session, request),
         _ if request.len() > 1 => call.reject(session, &ReplyError::wrong_arity("monitor")),
         // Redis says nothing to it a second time (`monitorCommand` in `replication.c`).
         _ if session.modes.has(Mode::Monitor) => Handled::Done,
@@ -71,8 +71,8 @@ pub(super) fn monitor(call: &Call<'_>, session: &mut Session, request: Arguments
 
 /// Sends a command after which the server speaks unasked, on the session's own connection.
 pub(super) fn enter(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, step: Step) -> Handled {
-    let taken = match call.link {
-        Link::Lane(..) => exclusive::take(call, session),
+    let taken = match call.route {
+        Route::Lane(..) => exclusive::take(call, session),
         _ => Taken::Unreachable,
     };
     match taken {

@@ -5,7 +5,7 @@
 
 use super::step::{Step, To, Waiter};
 use super::{
-    Client, Link, Settings, blocking, exclusive, fca, forward, gate, lane_key, learned, local, login, near, pubsub,
+    Client, Route, Settings, blocking, exclusive, fca, forward, gate, lane_key, learned, local, login, near, pubsub,
     stream, tracking, transaction,
 };
 use crate::command::{self, Command, Effect, Flags, Kind, Local};
@@ -29,7 +29,7 @@ pub enum Handled {
 pub(super) struct Call<'a> {
     pub(super) client: &'a Rc<Client>,
     pub(super) settings: &'a Settings,
-    pub(super) link: &'a Link,
+    pub(super) route: &'a Route,
     pub(super) protocol: Protocol,
     pub(super) now: Instant,
     /// When the request's budget ends.
@@ -110,23 +110,23 @@ fn carry_out(
     if session.login.as_ref().is_some_and(|login| login.unverified_of.is_some()) {
         login::join_verified(client, session);
     }
-    let mut shared = client.link.borrow();
+    let mut shared = client.route.borrow();
     if is_left(&shared, session) {
         drop(shared);
-        relink(client, session);
-        shared = client.link.borrow();
+        reroute(client, session);
+        shared = client.route.borrow();
     }
     exclusive::mind(client, session);
-    let exclusive = exclusive::link(client, &shared);
-    let link = match exclusive.as_ref().unwrap_or(&shared) {
+    let exclusive = exclusive::route(client, &shared);
+    let route = match exclusive.as_ref().unwrap_or(&shared) {
         // It has waited for earlier requests until its time was up.
-        Link::Lane(..) if deadline <= now => &Link::Unreachable,
-        link => link,
+        Route::Lane(..) if deadline <= now => &Route::Unreachable,
+        route => route,
     };
     let command = command::find(&request[0]);
     let family = command.map_or(Family::Other, |command| command.family);
     let apart;
-    let mut call = Call { client, settings, link, protocol: session.protocol, now, deadline, family };
+    let mut call = Call { client, settings, route, protocol: session.protocol, now, deadline, family };
     if session.is_plain() {
         match command {
             Some(Command { kind: Kind::Forward, name, flags, effect, .. }) => {
@@ -136,10 +136,10 @@ fn carry_out(
                 }
                 if session.reads_apart > 0
                     && flags.contains(Flags::READONLY)
-                    && let Some(link) = stream::go_apart(&call, session)
+                    && let Some(route) = stream::go_apart(&call, session)
                 {
-                    apart = link;
-                    call.link = &apart;
+                    apart = route;
+                    call.route = &apart;
                 }
                 return near::forward(&call, session, *effect, request);
             }
@@ -162,8 +162,8 @@ pub(super) fn looks_up(session: &Session) -> bool {
 /// Whether the session is to move to another lane: it has become what this one is not (whoever changes that sees to it
 /// that nothing is in flight), or this one was retired and nothing of it is in flight there.
 #[inline]
-fn is_left(link: &Link, session: &Session) -> bool {
-    let Link::Lane(lane, _) = link else { return false };
+fn is_left(route: &Route, session: &Session) -> bool {
+    let Route::Lane(lane, _) = route else { return false };
     let LaneKey { protocol, database, login } = &lane.key;
     (*protocol, *database) != (session.protocol, session.database)
         || *login != session.login
@@ -255,9 +255,9 @@ pub(super) fn is_http(name: &[u8]) -> bool {
 }
 
 /// Points a session at the lane of its protocol, database and login.
-fn relink(client: &Client, session: &mut Session) {
-    let link = &mut *client.link.borrow_mut();
-    if let Link::Lane(lane, node) = link {
+fn reroute(client: &Client, session: &mut Session) {
+    let route = &mut *client.route.borrow_mut();
+    if let Route::Lane(lane, node) = route {
         let left = std::mem::replace(lane, node.shared_lane(lane_key(session)));
         // The same allocation, so that comparing the two with each request is not comparing passwords.
         session.login.clone_from(&lane.key.login);

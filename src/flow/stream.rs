@@ -14,7 +14,7 @@
 
 use super::request::{Call, is_http};
 use super::step::{Step, To, Waiter, took, unreachable_frame};
-use super::{Client, Link, exclusive, lane_key, near, transaction};
+use super::{Client, Route, exclusive, lane_key, near, transaction};
 use crate::command::{self, Command, Effect, Fca, Kind};
 use crate::metrics::{Family, Limit, Outcome};
 use crate::near_cache::Written;
@@ -82,7 +82,7 @@ pub fn begin(
     let command = command::find(begun.at(0).unwrap_or_default());
     let family = command.map_or(Family::Other, |command| command.family);
     let nowhere = |answer| Begun::Upload(Upload(Target::Nowhere { answer, family }));
-    if matches!(&*client.link.borrow(), Link::Embedded(_)) {
+    if matches!(&*client.route.borrow(), Route::Embedded(_)) {
         return Begun::Held;
     }
     match command {
@@ -106,7 +106,7 @@ pub fn begin(
     session.last_command = command.map_or("NULL", |command| command.name);
     let queueing = session.transaction.is_queueing();
     let is_hopeless = deadline <= now || (queueing && session.transaction.is_lost());
-    let lane = if is_hopeless { None } else { exclusive::own(client, session, &client.link.borrow()) };
+    let lane = if is_hopeless { None } else { exclusive::own(client, session, &client.route.borrow()) };
     let Some(lane) = lane else {
         if queueing {
             transaction::lose(client, session);
@@ -242,16 +242,16 @@ pub(super) struct Receiving {
 /// Where a read goes of a session that has lately received large replies: to a connection of its own, if one is to be
 /// had, so that nobody else waits behind the next one.
 #[cold]
-pub(super) fn go_apart(call: &Call<'_>, session: &mut Session) -> Option<Link> {
+pub(super) fn go_apart(call: &Call<'_>, session: &mut Session) -> Option<Route> {
     session.reads_apart -= 1;
-    let Link::Lane(_, node) = call.link else { return None };
+    let Route::Lane(_, node) = call.route else { return None };
     let exclusive = &mut *call.client.exclusive.borrow_mut();
     if session.replies.in_flight() > 0 || !session.transaction.is_none() || exclusive.is_some() {
         return None;
     }
     let lane = node.spare_exclusive_lane(lane_key(session))?;
     *exclusive = Some(Rc::clone(&lane));
-    Some(Link::Lane(lane, Rc::clone(node)))
+    Some(Route::Lane(lane, Rc::clone(node)))
 }
 
 /// Whether the reply to this request may be handed to its client in pieces, from now on.

@@ -10,7 +10,7 @@ use super::forward;
 use super::pubsub;
 use super::request::{Call, Handled};
 use super::step::{Step, To, Turn, Waiter};
-use super::{Client, Link};
+use super::{Client, Route};
 use crate::metrics::Outcome;
 use crate::resp::{Arguments, ReplyError, encode};
 use crate::session::{Ending, Mode, Session};
@@ -68,7 +68,7 @@ fn tracking(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, rest
     let Some(switch) = rest.first() else {
         return call.reject(session, &ReplyError::wrong_arity("client|tracking"));
     };
-    if let Link::Embedded(_) = call.link {
+    if let Route::Embedded(_) = call.route {
         return call.reject(session, &ReplyError::new("ERR CLIENT TRACKING is not supported by the embedded store"));
     }
     if session.replies.in_flight() > 0 {
@@ -79,9 +79,9 @@ fn tracking(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, rest
         session.modes.set(Mode::Untracked, false);
         return call.say(session, Outcome::Ok, |out| encode::simple(out, "OK"));
     }
-    let lane = match (call.link, exclusive::take(call, session)) {
-        (Link::Lane(..), Taken::Lane(lane)) => lane,
-        (Link::Lane(..), Taken::WaitUntilAnswered) => return Handled::WaitUntilAnswered,
+    let lane = match (call.route, exclusive::take(call, session)) {
+        (Route::Lane(..), Taken::Lane(lane)) => lane,
+        (Route::Lane(..), Taken::WaitUntilAnswered) => return Handled::WaitUntilAnswered,
         _ if on => {
             session.modes.set(Mode::Untracked, true);
             return call.say(session, Outcome::Unreachable, |out| encode::simple(out, "OK"));
@@ -112,7 +112,7 @@ pub(super) fn become_target(client: &Rc<Client>, session: &mut Session) -> Targe
     if !has_one && session.replies.in_flight() > 0 {
         return Target::Awaited;
     }
-    let Some(lane) = exclusive::own(client, session, &client.link.borrow()) else { return Target::Awaited };
+    let Some(lane) = exclusive::own(client, session, &client.route.borrow()) else { return Target::Awaited };
     session.modes.set(Mode::RedirectTarget, true);
     // The server may push to it as long as it lives.
     lane.taint();
@@ -164,7 +164,7 @@ pub(super) fn on_failure(turn: Turn<'_>, on: bool, failure: &Failure) {
 /// A client that was told that it tracks, so that its library could connect, while there was nobody to track for it:
 /// once there is, its connection ends, as it would have when Redis went, and it connects anew.
 pub(super) fn ends(call: &Call<'_>, session: &mut Session) -> bool {
-    let is_back = matches!(call.link, Link::Lane(lane, _) if lane.is_ready());
+    let is_back = matches!(call.route, Route::Lane(lane, _) if lane.is_ready());
     if is_back && session.modes.has(Mode::Untracked) {
         tracing::debug!(client = session.id, "client closed: it asked for tracking while the upstream was gone");
         session.ending = Ending::AfterReplies;

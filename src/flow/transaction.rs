@@ -8,7 +8,7 @@ use super::exclusive::{self, Taken};
 use super::forward;
 use super::request::{Call, Handled};
 use super::step::{Step, To, Turn, Waiter, unreachable_frame};
-use super::{Client, Link, clients, fca, gate, local, near};
+use super::{Client, Route, clients, fca, gate, local, near};
 use crate::command::{Command, Effect, Kind, Local, Transaction as Which};
 use crate::config::OnUnreachable;
 use crate::metrics::{Family, Outcome};
@@ -33,7 +33,7 @@ pub(super) fn handle(
     request: Arguments<'_>,
     arguments: &[&[u8]],
 ) -> Handled {
-    if let Link::Embedded(store) = call.link {
+    if let Route::Embedded(store) = call.route {
         return forward::execute(call, session, store, arguments);
     }
     match which {

@@ -40,8 +40,8 @@ pub struct Session {
     pub database: u32,
     /// Whom it has logged in as; none is whom the configuration names, if anybody.
     pub login: Option<Rc<Credentials>>,
-    /// What it said of itself with CLIENT SETNAME and SETINFO.
-    pub identity: Identity,
+    /// What it said of itself, once it has: most sessions idle most of the time, so room is kept small.
+    identity: Option<Box<Identity>>,
     /// Its replies, in order.
     pub replies: ReplyQueue,
     /// The transaction it is in.
@@ -71,7 +71,7 @@ pub struct Session {
     pub last_command: &'static str,
 }
 
-/// What a client said of itself.
+/// What a client said of itself with CLIENT SETNAME and SETINFO.
 #[derive(Debug, Default)]
 pub struct Identity {
     /// CLIENT SETNAME; empty for none.
@@ -116,7 +116,7 @@ impl Session {
             protocol: Protocol::Resp2,
             database,
             login: None,
-            identity: Identity::default(),
+            identity: None,
             replies: ReplyQueue::default(),
             transaction: Transaction::None,
             modes: Modes::default(),
@@ -140,6 +140,22 @@ impl Session {
             && self.lesson != Lesson::Awaited
             && self.replies.in_flight() < pipeline_max
             && self.replies.bytes() < output_bytes_pause
+    }
+
+    /// What it said of itself.
+    pub fn identity(&self) -> &Identity {
+        const SILENT: &Identity = &Identity { name: Vec::new(), library: Vec::new(), library_version: Vec::new() };
+        self.identity.as_deref().unwrap_or(SILENT)
+    }
+
+    /// What it said of itself, to be changed.
+    pub fn identity_mut(&mut self) -> &mut Identity {
+        self.identity.get_or_insert_default()
+    }
+
+    /// Forgets what it said of itself.
+    pub fn forget_identity(&mut self) {
+        self.identity = None;
     }
 
     /// Whether it is in no mode and no transaction: its requests may go over a connection that others share.

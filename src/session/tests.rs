@@ -26,7 +26,7 @@ fn write_all(session: &mut Session) {
 fn a_new_session_is_as_redis_begins_one() {
     let session = session();
     assert_eq!((session.protocol, session.database), (Protocol::Resp2, 2));
-    assert!(session.identity.name.is_empty() && session.transaction.is_none());
+    assert!(session.identity().name.is_empty() && session.transaction.is_none());
     assert!(takes_requests(&session) && !session.has_ended());
 }
 

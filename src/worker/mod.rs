@@ -10,7 +10,7 @@ mod session;
 
 use crate::clock;
 use crate::config::{Config, Upstream, UpstreamTarget};
-use crate::flow::{self, Client, Core, Findings, Link, Question, Settings, SharedStore};
+use crate::flow::{self, Client, Core, Findings, Question, Route, Settings, SharedStore};
 use crate::metrics::{Counter, Gauge, Recorder, Registry};
 use crate::near_cache::NearCache;
 use crate::resp::Protocol;
@@ -142,7 +142,7 @@ impl Worker {
 struct Local {
     core: Rc<Core>,
     reader: Reader,
-    link: Link,
+    route: Route,
     shared: Shared,
     sessions: RefCell<HashMap<u64, Rc<Client>, foldhash::fast::RandomState>>,
     session_ended: Notify,
@@ -161,12 +161,12 @@ async fn run(shared: Shared, mut inbox: mpsc::Receiver<Message>, crew: Inboxes, 
         shared.near_cache.clone(),
         Box::new(crew),
     );
-    let link = link(&shared, &core, recorder);
+    let route = route(&shared, &core, recorder);
     let database = shared.config.upstream.database;
     let local = Rc::new(Local {
         core,
         reader: Reader::default(),
-        link,
+        route,
         shared,
         sessions: RefCell::default(),
         session_ended: Notify::new(),
@@ -196,13 +196,13 @@ async fn run(shared: Shared, mut inbox: mpsc::Receiver<Message>, crew: Inboxes, 
 }
 
 /// Where this worker's sessions send their requests.
-fn link(shared: &Shared, core: &Rc<Core>, recorder: Arc<Recorder>) -> Link {
+fn route(shared: &Shared, core: &Rc<Core>, recorder: Arc<Recorder>) -> Route {
     let upstream = &shared.config.upstream;
     if let Some(store) = &shared.store {
-        return Link::Embedded(store.clone());
+        return Route::Embedded(store.clone());
     }
     let (Some(status), Some(address)) = (&shared.upstream, &shared.address) else {
-        return Link::Disabled;
+        return Route::Disabled;
     };
     let options = NodeOptions {
         address: address.clone(),
@@ -219,7 +219,7 @@ fn link(shared: &Shared, core: &Rc<Core>, recorder: Arc<Recorder>) -> Link {
     };
     let node = Node::start(options, Arc::clone(status), Rc::clone(core), recorder);
     let lane = node.shared_lane(LaneKey { protocol: Protocol::Resp2, database: upstream.database, login: None });
-    Link::Lane(lane, node)
+    Route::Lane(lane, node)
 }
 
 /// The address of an upstream that is a server; its certificates are read here.
@@ -278,7 +278,7 @@ impl Local {
         let stream = TcpStream::from_std(stream)?;
         let id = self.shared.session_ids.fetch_add(1, Ordering::Relaxed);
         let session = Session::new(id, peer, local, self.database.get(), clock::now());
-        Ok(Client::new(Rc::clone(&self.core), stream, session, self.link.clone()))
+        Ok(Client::new(Rc::clone(&self.core), stream, session, self.route.clone()))
     }
 
     /// Every session ends once what it has asked for is answered.

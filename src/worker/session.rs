@@ -36,6 +36,9 @@ const PARTIAL_ROOM_MIN: usize = 4 * 1024;
 const LINGER: Duration = Duration::from_millis(500);
 const LINGER_BYTES: usize = 1024 * 1024;
 
+/// After how many requests of one turn the time is looked at anew: what is answered here may end by its time.
+const REQUESTS_PER_LOOK: u32 = 64;
+
 /// What the sessions of a worker read with, one at a time.
 pub(super) struct Reader {
     buffer: RefCell<Vec<u8>>,
@@ -62,6 +65,7 @@ pub(super) async fn serve(client: &Rc<Client>, reader: &Reader) -> Result<(), Pa
         active_at: clock::now(),
         waited: false,
         blocked_since: None,
+        has_read: false,
     };
     poll_fn(|cx| {
         catch_unwind(AssertUnwindSafe(|| task.poll_turn(cx))).map_or(Poll::Ready(Err(Panicked)), |p| p.map(Ok))
@@ -109,6 +113,8 @@ struct Task<'a> {
     waited: bool,
     /// Since when the client's socket takes nothing.
     blocked_since: Option<Instant>,
+    /// Whether anything was read in this turn.
+    has_read: bool,
 }
 
 /// Bytes of requests that have arrived in part, or have to wait.
@@ -158,6 +164,7 @@ impl Task<'_> {
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.client.begin_turn(cx.waker());
         self.client.stalled.set(false);
+        self.has_read = false;
         let now = clock::now();
         if self.client.work(now) {
             // A yield, not a mere wake: the runtime looks for the other sessions' events before the next step.
@@ -258,6 +265,7 @@ impl Task<'_> {
         let mut into = ReadBuf::new(&mut buffer);
         ready!(Pin::new(&mut *stream.borrow_mut()).poll_read(cx, &mut into))?;
         let bytes = into.filled();
+        let now = if std::mem::replace(&mut self.has_read, true) { clock::now() } else { now };
         let behind = if self.arriving.is_some() { self.pass_on(bytes, now) } else { 0 };
         if behind < bytes.len() {
             let bytes = &bytes[behind..];
@@ -483,8 +491,12 @@ fn carry_out(
     // What holds for all of them is looked up once.
     let settings = Rc::clone(&client.core.settings.borrow());
     let deadline = arrived + settings.timeout;
-    let mut at = 0;
+    let (mut at, mut now, mut requests) = (0, now, 0_u32);
     loop {
+        requests = requests.wrapping_add(1);
+        if requests.is_multiple_of(REQUESTS_PER_LOOK) {
+            now = clock::now();
+        }
         let rest = &bytes[at..];
         let (length, handled) = match scanner.scan(rest, &settings.request_limits) {
             Ok(Request::Partial) => return Progress::Partial(at),

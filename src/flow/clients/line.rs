@@ -40,7 +40,7 @@ pub(in crate::flow) fn client_line(client: &Client, session: &Session, now: Inst
         session.local,
         // A socket that is being closed is nobody's to ask.
         client.stream.try_borrow().map_or(-1, |stream| stream.as_raw_fd()),
-        text(&session.identity.name),
+        text(&session.identity().name),
         seconds_since(session.connected_at),
         seconds_since(session.active_at),
         flags(session),
@@ -54,8 +54,8 @@ pub(in crate::flow) fn client_line(client: &Client, session: &Session, now: Inst
         user(session),
         redirect(session),
         if session.protocol == Protocol::Resp3 { 3 } else { 2 },
-        text(&session.identity.library),
-        text(&session.identity.library_version),
+        text(&session.identity().library),
+        text(&session.identity().library_version),
     )
 }
 

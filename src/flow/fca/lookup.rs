@@ -9,7 +9,7 @@ use super::super::gather::Gather;
 use super::super::near::{self, Plan, Reading};
 use super::super::settings::Namespace;
 use super::super::step::{Step, To, Turn, Waiter, is_outage};
-use super::super::{Core, Link};
+use super::super::{Core, Route};
 use super::{Call, Handled, embedded};
 use crate::fca::Query;
 use crate::key::Digest;
@@ -86,9 +86,9 @@ pub(super) fn look_up(
         count_get(call, ask, entry.namespace.label, GetResult::Disabled);
         return Ok(say_nothing_there(call, session, ask));
     }
-    match call.link {
-        Link::Embedded(store) => embedded::look_up(call, session, store, &entry, ask),
-        Link::Lane(lane, node) if lane.accepts().is_ok() => {
+    match call.route {
+        Route::Embedded(store) => embedded::look_up(call, session, store, &entry, ask),
+        Route::Lane(lane, node) if lane.accepts().is_ok() => {
             let mut plan = plan(call, session, node, &entry, ask);
             let hit = plan.as_mut().is_some_and(|plan| {
                 plan.serves() && call.client.say_if(session, |out| plan.look_up_entry(entry.key(), call.now, out))
@@ -101,8 +101,8 @@ pub(super) fn look_up(
                 send(call, session, lane, To::Slot(slot), &entry, ask, plan);
             }
         }
-        Link::Lane(..) | Link::Disabled | Link::Unreachable => {
-            let disabled = matches!(call.link, Link::Disabled);
+        Route::Lane(..) | Route::Disabled | Route::Unreachable => {
+            let disabled = matches!(call.route, Route::Disabled);
             let result = if disabled { GetResult::Disabled } else { GetResult::Unreachable };
             count_get(call, ask, entry.namespace.label, result);
             call.client.core.recorder.request(call.family, Outcome::Unreachable, Default::default());
@@ -298,9 +298,9 @@ pub(super) fn look_up_all(
         .map(|query| Entry::derive(call, name, Query::Text(query), Vec::new()))
         .collect::<Result<_, _>>()?;
     let enabled = entries.first().is_some_and(|entry| entry.namespace.enabled);
-    match call.link {
-        Link::Embedded(store) if enabled => embedded::look_up_all(call, session, store, &entries),
-        Link::Lane(lane, node) if enabled && lane.accepts().is_ok() => {
+    match call.route {
+        Route::Embedded(store) if enabled => embedded::look_up_all(call, session, store, &entries),
+        Route::Lane(lane, node) if enabled && lane.accepts().is_ok() => {
             let slot = session.replies.open();
             let gather = Gather::array(slot, call.family, call.deadline, entries.len() as u32);
             for (index, entry) in entries.iter().enumerate() {
@@ -317,7 +317,7 @@ pub(super) fn look_up_all(
             }
         }
         _ => {
-            let disabled = !enabled || matches!(call.link, Link::Disabled);
+            let disabled = !enabled || matches!(call.route, Route::Disabled);
             let result = if disabled { GetResult::Disabled } else { GetResult::Unreachable };
             entries.iter().for_each(|entry| count_get(call, Ask::Value, entry.namespace.label, result));
             let outcome = if enabled { Outcome::Unreachable } else { Outcome::Ok };

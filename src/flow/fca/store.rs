@@ -3,7 +3,7 @@
 //! Guarantees: an entry is written with its time to live in one command, and its other spelling removed by the next; the
 //! client hears of it once both are done, and the near cache before the client.
 
-use super::super::Link;
+use super::super::Route;
 use super::super::entry::{Entry, write_read};
 use super::super::gather::Gather;
 use super::super::near;
@@ -77,11 +77,11 @@ pub(super) fn store(
     let namespace = Rc::clone(&first.namespace);
     let recorder = &call.client.core.recorder;
     let write = write_within(call, &namespace, expiry, entries.len());
-    match call.link {
-        Link::Embedded(store) if namespace.enabled => {
+    match call.route {
+        Route::Embedded(store) if namespace.enabled => {
             embedded::store(call, session, store, &entries, items, &write, answer);
         }
-        Link::Lane(lane, _) if namespace.enabled && lane.accepts().is_ok() => {
+        Route::Lane(lane, _) if namespace.enabled && lane.accepts().is_ok() => {
             let slot = session.replies.open();
             let gather = (answer == Answer::Count)
                 .then(|| Gather::count(slot, call.family, call.deadline, entries.len() as u32));
@@ -91,7 +91,7 @@ pub(super) fn store(
             }
         }
         _ => {
-            let disabled = !namespace.enabled || matches!(call.link, Link::Disabled);
+            let disabled = !namespace.enabled || matches!(call.route, Route::Disabled);
             let result = if disabled { SetResult::Disabled } else { SetResult::Unreachable };
             entries.iter().for_each(|_| recorder.fca_set(namespace.label, result));
             let outcome = if namespace.enabled { Outcome::Unreachable } else { Outcome::Ok };
@@ -227,9 +227,9 @@ pub(super) fn delete(
         return Ok(Handled::WaitUntilAnswered);
     }
     let enabled = entries.first().is_some_and(|entry| entry.namespace.enabled);
-    match call.link {
-        Link::Embedded(store) if enabled => embedded::delete(call, session, store, &entries),
-        Link::Lane(lane, _) if enabled && lane.accepts().is_ok() => {
+    match call.route {
+        Route::Embedded(store) if enabled => embedded::delete(call, session, store, &entries),
+        Route::Lane(lane, _) if enabled && lane.accepts().is_ok() => {
             let slot = session.replies.open();
             let gather = Gather::count(slot, call.family, call.deadline, entries.len() as u32);
             for (index, entry) in entries.iter().enumerate() {
