@@ -76,23 +76,30 @@ pub enum Written {
     Many(Box<[KeyHash]>),
     /// Any key.
     Unknown,
+    /// Every key.
+    All,
 }
 
 impl Written {
     /// What several writes may have changed.
     pub fn any(all: impl IntoIterator<Item = Self>) -> Self {
-        let mut keys = Vec::new();
+        let (mut keys, mut unknown) = (Vec::new(), false);
         for written in all {
             match written {
                 Self::Nothing => {}
                 Self::One(key) => keys.push(key),
                 Self::Two(first, second) => keys.extend([first, second]),
                 Self::Many(many) => keys.extend(many),
-                Self::Unknown => return Self::Unknown,
+                Self::Unknown => unknown = true,
+                Self::All => return Self::All,
             }
-            if keys.len() > WRITTEN_KEYS_MAX {
-                return Self::Unknown;
+            unknown |= keys.len() > WRITTEN_KEYS_MAX;
+            if unknown {
+                keys.clear();
             }
+        }
+        if unknown {
+            return Self::Unknown;
         }
         match *keys {
             [] => Self::Nothing,
@@ -274,6 +281,7 @@ impl NearCache {
             Written::One(hash) => self.shard(*hash).changed(*hash),
             Written::Two(first, second) => [first, second].iter().for_each(|hash| self.shard(**hash).changed(**hash)),
             Written::Many(hashes) => hashes.iter().for_each(|hash| self.shard(*hash).changed(*hash)),
+            Written::All => self.invalidate_all(),
             Written::Unknown if self.is_untracked.load(Ordering::Relaxed) => self.invalidate_all(),
             Written::Unknown => {
                 self.fences_wanted.fetch_add(1, Ordering::SeqCst);
