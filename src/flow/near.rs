@@ -13,7 +13,7 @@ use super::{Client, Core, Route};
 use crate::command::{Command, Effect, Flags, KeyPositions};
 use crate::metrics::{Counter, Outcome};
 use crate::near_cache::{Answer, Kept, KeyHash, Life, LookUp, NearCache, Stamp, Written};
-use crate::resp::{Arguments, elements};
+use crate::resp::{Arguments, elements, payload};
 use crate::session::{Read, Session};
 use crate::upstream::{Lane, Node};
 use std::time::{Duration, Instant};
@@ -51,11 +51,12 @@ pub(super) fn plan<'a>(
     held_up: impl FnOnce(KeyHash) -> bool,
 ) -> Option<Plan<'a>> {
     let near = call.client.core.near_cache.as_deref()?;
-    if session.login.is_some() || session.database != node.database() || !near.tracks(key) {
+    if session.database != node.database() || !near.tracks(key) {
         return None;
     }
     let key = near.hash(key);
-    let is_shared = is_shared(call, session);
+    // What others may read is not another user's to be given; what he reads may be newer all the same.
+    let is_shared = session.login.is_none() && is_shared(call, session);
     let serves = is_shared && session.writes == 0 && !held_up(key);
     // Where it has to go behind what is in flight, the answer can be kept all the same.
     let stamp = if is_shared && !serves { near.stamp(key, call.now) } else { None };
@@ -108,6 +109,9 @@ impl Plan<'_> {
         Reading { read, key: self.key, stamp: self.stamp, life: Life::Unknown, exact: None }
     }
 }
+
+/// Within how many bytes a push of invalidations says that it is one.
+const PUSH_HEAD_BYTES: usize = 64;
 
 /// Whether its requests go over a connection that it shares with others, so that they say nothing of its own.
 #[inline]
@@ -293,6 +297,23 @@ pub(super) fn answered(core: &Core, hash: KeyHash, key: &[u8], stamp: Option<Sta
         Kept::Kept => core.recorder.add(Counter::NearFills, 1),
         Kept::Refused if stamp.is_some() => core.recorder.add(Counter::NearFillsRefused, 1),
         Kept::Refused | Kept::AsBefore | Kept::Nothing => {}
+    }
+}
+
+/// A client that tracks keys itself is about to be told what the link may not have said yet: it would read the old value
+/// over another connection, and keep that. In RESP2 it is told so by a message
+/// (<https://redis.io/docs/latest/develop/reference/client-side-caching/>, "two connections mode").
+pub(super) fn on_push(client: &Client, frame: &[u8]) {
+    let Some(near) = &client.core.near_cache else { return };
+    let head = &frame[..frame.len().min(PUSH_HEAD_BYTES)];
+    if memchr::memmem::find(head, b"invalidate").is_none() {
+        return;
+    }
+    let Some(what) = elements(frame).and_then(|parts| parts.last().copied()) else { return };
+    if let Some(keys) = elements(what) {
+        keys.into_iter().filter_map(payload).for_each(|key| near.invalidate(key));
+    } else if matches!(what, b"_\r\n" | b"$-1\r\n" | b"*-1\r\n") {
+        near.invalidate_all();
     }
 }
 

@@ -36,6 +36,8 @@ mod lifecycle;
 mod memory;
 // The FCA family against a model of it.
 mod model;
+// What the near cache must not answer.
+mod near_cache;
 // The near cache's link: up, lost, silent, refused.
 mod near_link;
 // Redis gone, frozen, slow, or talking nonsense.
