@@ -145,7 +145,8 @@ pub struct NearCache {
     /// How often a write asked for a fence, and which of these the link has come to.
     fences_wanted: AtomicU64,
     fences_reached: AtomicU64,
-    fence_notifier: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    distrusted: AtomicU64,
+    notifier: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 type RandomSeed = foldhash::fast::FixedState;
@@ -169,7 +170,8 @@ impl NearCache {
             is_untracked: AtomicBool::new(false),
             fences_wanted: AtomicU64::new(0),
             fences_reached: AtomicU64::new(0),
-            fence_notifier: OnceLock::new(),
+            distrusted: AtomicU64::new(0),
+            notifier: OnceLock::new(),
             options,
         }
     }
@@ -285,9 +287,7 @@ impl NearCache {
             Written::Unknown if self.is_untracked.load(Ordering::Relaxed) => self.invalidate_all(),
             Written::Unknown => {
                 self.fences_wanted.fetch_add(1, Ordering::SeqCst);
-                if let Some(notify) = self.fence_notifier.get() {
-                    notify();
-                }
+                self.notify();
             }
         }
     }
@@ -322,9 +322,32 @@ impl NearCache {
         self.until.store(until, Ordering::Release);
     }
 
-    /// The link has answered: it goes on until then.
+    /// The link has answered: it goes on until then, unless it was closed.
     pub fn extend(&self, until: Instant) {
-        self.until.store(self.micros(until), Ordering::Release);
+        let until = self.micros(until);
+        let _ = self.until.fetch_update(Ordering::AcqRel, Ordering::Acquire, |old| (old != 0).then_some(until));
+    }
+
+    /// A connection over which reads came has ended, and another was made: the server may be another one, of whose keys
+    /// the link hears nothing. Nothing is served until there is a new link.
+    pub fn distrust(&self) {
+        self.distrusted.fetch_add(1, Ordering::SeqCst);
+        if self.is_untracked.load(Ordering::Acquire) {
+            return self.invalidate_all();
+        }
+        self.close();
+        self.notify();
+    }
+
+    /// How often the link was distrusted: one that began before the last time is to end.
+    pub fn distrusted(&self) -> u64 {
+        self.distrusted.load(Ordering::SeqCst)
+    }
+
+    fn notify(&self) {
+        if let Some(notify) = self.notifier.get() {
+            notify();
+        }
     }
 
     /// The link is lost, or silent: nothing is served, and nothing is kept.
@@ -357,9 +380,9 @@ impl NearCache {
         self.fences_reached.fetch_max(number, Ordering::SeqCst);
     }
 
-    /// Who is told, once, that a fence is wanted. The first one given stays.
-    pub fn set_fence_notifier(&self, notifier: Box<dyn Fn() + Send + Sync>) {
-        let _ = self.fence_notifier.set(notifier);
+    /// Who is told that a fence is wanted, or that the link is distrusted. The first one given stays.
+    pub fn set_notifier(&self, notifier: Box<dyn Fn() + Send + Sync>) {
+        let _ = self.notifier.set(notifier);
     }
 
     /// What is in it at `now`.
