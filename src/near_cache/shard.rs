@@ -102,6 +102,10 @@ pub(super) enum Found<'a> {
 /// those grow, and the head of its allocation.
 const ENTRY_OVERHEAD_BYTES: u64 = 160;
 
+/// How many of its largest entries a part has room for: one that took more would drop most of the others, and above
+/// 97 % of the room quick_cache takes it and drops it at once.
+const ENTRIES_PER_PART_MIN: u64 = 2;
+
 /// Slots of epochs. Two keys that share one only keep each other's reads from being kept.
 const SLOTS_COUNT: usize = 4096;
 
@@ -205,7 +209,8 @@ impl Shard {
             (Answer::Elsewhere(other), Some(until)) => Entry::new(key, other, true, until),
             (_, None) => None,
         };
-        let Some(entry) = entry.filter(|entry| charge(entry) <= self.entries.capacity()) else { return Kept::Refused };
+        let charge_max = self.entries.capacity() / ENTRIES_PER_PART_MIN;
+        let Some(entry) = entry.filter(|entry| charge(entry) <= charge_max) else { return Kept::Refused };
         let mut evicted = Evicted::default();
         self.entries.insert_with_lifecycle(hash, entry, &mut evicted);
         self.evictions += evicted.0;

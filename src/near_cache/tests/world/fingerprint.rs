@@ -52,9 +52,9 @@ impl World {
             replies.len().hash(&mut to);
             for reply in replies {
                 match reply {
-                    Reply::Read { read, value, life } => {
+                    Reply::Read { read, value, life, exact } => {
                         self.hash_read(read, &mut to);
-                        (value, life_number(*life)).hash(&mut to);
+                        (value, exact, life_number(*life)).hash(&mut to);
                     }
                     Reply::Written { key, version, is_fenced } => (4, key, version, is_fenced).hash(&mut to),
                 }
