@@ -62,14 +62,14 @@ pub async fn keep(
         scope: scope(&table.prefixes, table.bytes),
         ttl_max_without_tracking: table.ttl_max_without_tracking,
     };
-    let fence_wanted = Arc::new(Notify::new());
-    let notified = Arc::clone(&fence_wanted);
-    near_cache.set_fence_notifier(Box::new(move || notified.notify_one()));
+    let wanted = Arc::new(Notify::new());
+    let notified = Arc::clone(&wanted);
+    near_cache.set_notifier(Box::new(move || notified.notify_one()));
     let mut keeper = Keeper {
         near_cache,
         options,
         recorder,
-        fence_wanted,
+        wanted,
         breaker: Breaker::new(Backoff { min: upstream.backoff_min, max: upstream.backoff_max }),
         random: RandomState::new(),
         serves: Serves::Nothing,
@@ -95,7 +95,8 @@ struct Keeper {
     near_cache: Arc<NearCache>,
     options: Options,
     recorder: Arc<Recorder>,
-    fence_wanted: Arc<Notify>,
+    /// Told of a fence that is wanted, and of a link that is distrusted.
+    wanted: Arc<Notify>,
     /// Paces the attempts; a request of it is a link that was answered.
     breaker: Breaker,
     random: RandomState,
@@ -137,6 +138,8 @@ enum Reason {
     Closed,
     Io(io::Error),
     Link(LinkError),
+    /// The worker's connections may be to another server by now.
+    Distrusted,
 }
 
 impl fmt::Display for Reason {
@@ -146,6 +149,7 @@ impl fmt::Display for Reason {
             Self::Closed => f.write_str("the server has closed the connection"),
             Self::Io(error) => write!(f, "{error}"),
             Self::Link(error) => write!(f, "{error}"),
+            Self::Distrusted => f.write_str("the workers have connected anew, maybe to another server"),
         }
     }
 }
@@ -157,7 +161,11 @@ impl Keeper {
             match self.link().await {
                 End::Lost(reason) => {
                     self.stop_serving();
-                    self.say_lost(&reason);
+                    match reason {
+                        // No state that lasts: the next link is made at once.
+                        Reason::Distrusted => tracing::debug!("near cache is made anew: {reason}"),
+                        reason => self.say_lost(&reason),
+                    }
                 }
                 End::CannotTrack(reason, held) => {
                     self.serve_without_tracking();
@@ -183,6 +191,7 @@ impl Keeper {
 
     /// Makes a link and follows it to its end.
     async fn link(&mut self) -> End {
+        let distrusted = self.near_cache.distrusted();
         let mut stream = match self.connect(Protocol::Resp3).await {
             Ok(stream) => stream,
             Err(error @ (ConnectError::LaneRefused(_) | ConnectError::LoginWanted(_))) => {
@@ -193,7 +202,7 @@ impl Keeper {
             Err(error) => return End::Lost(Reason::Connect(error)),
         };
         self.breaker.on_connected();
-        match self.follow(&mut stream).await {
+        match self.follow(&mut stream, distrusted).await {
             Reason::Link(LinkError::Refused(words)) => {
                 End::CannotTrack(Reason::Link(LinkError::Refused(words)), Some(stream))
             }
@@ -208,12 +217,15 @@ impl Keeper {
         connected.map(|(stream, _)| stream)
     }
 
-    /// Follows a link until it ends.
-    async fn follow(&mut self, stream: &mut Stream) -> Reason {
+    /// Follows a link until it ends. `distrusted` is how often others had been when it was begun.
+    async fn follow(&mut self, stream: &mut Stream, distrusted: u64) -> Reason {
         let began = clock::now();
         let mut link = Link::new(&self.near_cache.options().prefixes, self.options.link_timeout, began);
         let mut input = Vec::with_capacity(READ_BYTES);
         loop {
+            if self.near_cache.distrusted() != distrusted {
+                return Reason::Distrusted;
+            }
             link.handle_turn(clock::now(), self.near_cache.fence_wanted());
             if let Some(bytes) = link.poll_transmit()
                 && let Err(reason) = self.send(stream, &bytes).await
@@ -232,7 +244,7 @@ impl Keeper {
                     }
                     Err(error) => return Reason::Io(error),
                 },
-                () = self.fence_wanted.notified() => Ok(()),
+                () = self.wanted.notified() => Ok(()),
                 () = sleep_until(link.poll_timeout().into()) => link.handle_timeout(clock::now()),
             };
             if let Err(error) = heard {

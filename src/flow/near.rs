@@ -10,7 +10,7 @@ use super::forward;
 use super::request::{Call, Handled};
 use super::step::{Step, To, Turn, Waiter};
 use super::{Client, Core, Route};
-use crate::command::Effect;
+use crate::command::{Command, Effect, Flags, KeyPositions};
 use crate::metrics::{Counter, Outcome};
 use crate::near_cache::{Answer, Kept, KeyHash, Life, LookUp, NearCache, Stamp, Written};
 use crate::resp::{Arguments, elements};
@@ -135,6 +135,7 @@ pub(super) fn forward(call: &Call<'_>, session: &mut Session, effect: Effect, re
                 written => return touch(call, session, lane, request, Step::Write(written)),
             },
             Effect::AnyKeys => return touch(call, session, lane, request, Step::Write(Written::Unknown)),
+            Effect::AllKeys => return touch(call, session, lane, request, Step::Write(Written::All)),
         }
     }
     forward::forward(call, session, request)
@@ -145,18 +146,22 @@ pub(super) fn written_by(client: &Client, effect: Effect, request: Arguments<'_>
     match (&client.core.near_cache, effect) {
         (Some(near), Effect::Keys | Effect::Get | Effect::Mget) => near.written_by(request.iter().skip(1)),
         (Some(_), Effect::AnyKeys) => Written::Unknown,
+        (Some(_), Effect::AllKeys) => Written::All,
         _ => Written::Nothing,
     }
 }
 
-/// The same of a request of which `begun` is there. Where keys and values take turns, more keys may be to come.
-pub(super) fn written_by_part(client: &Client, effect: Effect, begun: Arguments<'_>) -> Written {
-    match written_by(client, effect, begun) {
-        // The command and one key.
-        Written::One(key) if begun.len() == 2 && !begun[0].eq_ignore_ascii_case(b"MSET") => Written::One(key),
-        Written::Nothing if effect == Effect::None => Written::Nothing,
-        _ if client.core.near_cache.is_none() => Written::Nothing,
-        _ => Written::Unknown,
+/// The same of a request of which `begun` is there: what else it names is not known, but where its only key has come.
+pub(super) fn written_by_part(client: &Client, command: Option<&Command>, begun: Arguments<'_>) -> Written {
+    let effect = command.map_or(Effect::AnyKeys, |command| command.effect);
+    match (client.core.near_cache.is_some() && effect != Effect::None, command) {
+        (false, _) => Written::Nothing,
+        (true, Some(Command { keys: KeyPositions { first: 1, last: 1, .. }, flags, .. }))
+            if begun.len() > 1 && !flags.contains(Flags::MOVABLE_KEYS) =>
+        {
+            written_by(client, effect, begun)
+        }
+        (true, _) => Written::Unknown,
     }
 }
 

@@ -190,7 +190,7 @@ impl Shard {
         life_max: u64,
     ) -> Kept {
         let stamp = stamp.filter(|stamp| self.is_current(hash, stamp));
-        let until = stamp.and_then(|stamp| Some(stamp.sent + life(answer)?.min(life_max)));
+        let until = stamp.and_then(|stamp| Some(stamp.sent + life(answer).filter(|&life| life > 0)?.min(life_max)));
         if let Some(mut entry) = self.entries.get_mut(&hash)
             && entry.key() == key
             && entry.says(answer)

@@ -16,6 +16,8 @@ mod dialogues;
 mod authentication;
 // Commands that wait in the server.
 mod blocking;
+// The near cache: nobody reads what has been written over.
+mod coherence;
 // Every command of the table beside a Redis.
 mod command_table;
 // What one client asks about the others: CLIENT LIST, KILL, UNBLOCK, PAUSE.

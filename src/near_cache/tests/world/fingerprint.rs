@@ -97,7 +97,8 @@ impl Clone for NearCache {
             is_untracked: AtomicBool::new(self.is_untracked.load(Ordering::SeqCst)),
             fences_wanted: copy(&self.fences_wanted),
             fences_reached: copy(&self.fences_reached),
-            fence_notifier: OnceLock::new(),
+            distrusted: AtomicU64::new(self.distrusted()),
+            notifier: OnceLock::new(),
         }
     }
 }
