@@ -19,12 +19,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// How long a server that can't track is left alone, unless it ends the connection before: it may be given the
 /// permission, or be replaced by a newer one.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(60);
+
+/// How long a link that failed by a fault of ours rests.
+const REST_AFTER_PANIC: Duration = Duration::from_secs(1);
 
 /// What is read at once: some thousand keys.
 const READ_BYTES: usize = 64 << 10;
@@ -43,12 +46,36 @@ struct Options {
     ttl_max_without_tracking: Duration,
 }
 
-/// Keeps the link of this near cache to the upstream at `address` until `ended`.
+/// Keeps the link of this near cache to the upstream at `address` until `ended`. A panic of its own costs the link, which is
+/// made anew.
 pub async fn keep(
     near_cache: Arc<NearCache>,
     address: Address,
     config: Arc<Config>,
     recorder: Arc<Recorder>,
+    ended: CancellationToken,
+) {
+    let wanted = Arc::new(Notify::new());
+    let notified = Arc::clone(&wanted);
+    near_cache.set_notifier(Box::new(move || notified.notify_one()));
+    loop {
+        let (cache, config, recorder_too) = (Arc::clone(&near_cache), Arc::clone(&config), Arc::clone(&recorder));
+        let kept =
+            keep_until_it_fails(cache, address.clone(), config, recorder_too, Arc::clone(&wanted), ended.clone());
+        let Err(panic) = tokio::task::spawn_local(kept).await else { return };
+        near_cache.close();
+        recorder.add(Counter::SessionPanics, 1);
+        tracing::error!("the near cache's link failed and is made anew: {panic}");
+        sleep(REST_AFTER_PANIC).await;
+    }
+}
+
+async fn keep_until_it_fails(
+    near_cache: Arc<NearCache>,
+    address: Address,
+    config: Arc<Config>,
+    recorder: Arc<Recorder>,
+    wanted: Arc<Notify>,
     ended: CancellationToken,
 ) {
     let (upstream, table) = (&config.upstream, &config.near_cache);
@@ -62,9 +89,6 @@ pub async fn keep(
         scope: scope(&table.prefixes, table.bytes),
         ttl_max_without_tracking: table.ttl_max_without_tracking,
     };
-    let wanted = Arc::new(Notify::new());
-    let notified = Arc::clone(&wanted);
-    near_cache.set_notifier(Box::new(move || notified.notify_one()));
     let mut keeper = Keeper {
         near_cache,
         options,
@@ -429,6 +453,7 @@ mod tests {
                 let reply = match word {
                     "HELLO" => "%1\r\n$7\r\nversion\r\n$6\r\n7.0.15\r\n",
                     "CLIENT" => "+OK\r\n",
+                    "PTTL" => ":-2\r\n",
                     "PING" => "+PONG\r\n",
                     _ => continue,
                 };
@@ -443,7 +468,7 @@ mod tests {
     async fn until(what: &str, holds: impl Fn() -> bool) {
         let wait = async {
             while !holds() {
-                tokio::time::sleep(Duration::from_millis(1)).await;
+                sleep(Duration::from_millis(1)).await;
             }
         };
         timeout(SOON, wait).await.unwrap_or_else(|_| panic!("not soon: {what}"));

@@ -299,8 +299,12 @@ impl NearCache {
 
     /// What a command with these arguments may change: whatever of them looks like a tracked key is taken for one.
     pub fn written_by<'a>(&self, arguments: impl Iterator<Item = &'a [u8]>) -> Written {
-        let tracked = arguments.filter(|argument| self.tracks(argument));
-        Written::any(tracked.map(|argument| Written::One(self.hash(argument))))
+        let mut tracked = arguments.filter(|argument| self.tracks(argument)).map(|key| Written::One(self.hash(key)));
+        match (tracked.next(), tracked.next()) {
+            (None, _) => Written::Nothing,
+            (Some(only), None) => only,
+            (Some(first), Some(second)) => Written::any([first, second].into_iter().chain(tracked)),
+        }
     }
 
     /// Tracking runs: it answers until then, and begins empty.

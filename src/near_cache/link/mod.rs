@@ -131,6 +131,7 @@ struct Awaited {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum What {
     Name,
+    Life,
     Tracking,
     Ping,
     /// The first of two for a fence.
@@ -155,6 +156,8 @@ impl Link {
             fence_reached: 0,
         };
         link.send(&[b"CLIENT", b"SETNAME", LINK_NAME.as_bytes()], What::Name, now);
+        // Before each read goes a PTTL: a user who may not ask that is one for whom nothing can be kept.
+        link.send(&[b"PTTL", prefixes.first().map_or(b"", Vec::as_slice)], What::Life, now);
         let mut tracking: Vec<&[u8]> = vec![b"CLIENT", b"TRACKING", b"ON", b"BCAST"];
         tracking.extend(prefixes.iter().flat_map(|prefix| [b"PREFIX".as_slice(), prefix]));
         link.send(&tracking, What::Tracking, now);
@@ -290,12 +293,14 @@ impl Link {
         };
         let fence = match (awaited.what, words) {
             // The name is for people; a user who may not give one is served all the same.
-            (What::Name, _) => return Ok(None),
+            (What::Name, _) | (What::Life, None) => return Ok(None),
             (What::Tracking, None) if is_word(frame, b"OK") => {
                 self.state = State::Tracking;
                 return Ok(Some(LinkEvent::Tracking { sent }));
             }
-            (What::Tracking, Some(words)) if !begins(&words, PASSING_ERRORS) => return Err(LinkError::Refused(words)),
+            (What::Life | What::Tracking, Some(words)) if !begins(&words, PASSING_ERRORS) => {
+                return Err(LinkError::Refused(words));
+            }
             (What::Ping, _) if is_answer => None,
             (What::Mark(number), _) if is_answer => {
                 self.marked = Some(number);

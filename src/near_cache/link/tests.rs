@@ -47,7 +47,7 @@ fn tracking(now: Instant) -> Link {
     let mut link = Link::new(&[b"fca:".to_vec()], TIMEOUT, now);
     link.handle_turn(now, 0);
     assert!(link.poll_transmit().is_some());
-    assert_eq!(hear(&mut link, b"+OK\r\n+OK\r\n"), Ok(vec![Heard::Tracking(now)]));
+    assert_eq!(hear(&mut link, b"+OK\r\n:-2\r\n+OK\r\n"), Ok(vec![Heard::Tracking(now)]));
     link
 }
 
@@ -77,9 +77,12 @@ fn it_asks_for_every_prefix_and_a_first_answer() {
     link.handle_turn(now, 7);
     let sent = String::from_utf8(link.poll_transmit().unwrap()).unwrap();
     let words: Vec<&str> = sent.lines().filter(|line| !line.starts_with(['*', '$'])).collect();
-    assert_eq!(words.join(" "), "CLIENT SETNAME fca-proxy-link CLIENT TRACKING ON BCAST PREFIX a: PREFIX b: PING");
+    assert_eq!(
+        words.join(" "),
+        "CLIENT SETNAME fca-proxy-link PTTL a: CLIENT TRACKING ON BCAST PREFIX a: PREFIX b: PING"
+    );
     assert_eq!(link.poll_transmit(), None);
-    let heard = hear(&mut link, b"-NOPERM no\r\n+OK\r\n+PONG\r\n");
+    let heard = hear(&mut link, b"-NOPERM no\r\n:-2\r\n+OK\r\n+PONG\r\n");
     assert_eq!(heard, Ok(vec![Heard::Tracking(now), Heard::Answered(now, None)]));
 }
 
@@ -161,6 +164,9 @@ fn a_fence_is_reached_by_the_second_of_two_pings_that_were_sent_behind_it() {
 #[test]
 fn a_server_that_cannot_track_is_told_from_one_that_cannot_now() {
     let said = |replies: &[u8]| hear(&mut Link::new(&[], TIMEOUT, start()), &[b"+OK\r\n", replies].concat());
+    let words = "NOPERM this user has no permissions to run the 'pttl' command";
+    assert_eq!(said(format!("-{words}\r\n").as_bytes()), Err(LinkError::Refused(words.to_owned())));
+    let said = |replies: &[u8]| said(&[b":-2\r\n", replies].concat());
     for words in ["ERR unknown subcommand 'TRACKING'", "NOPERM this user has no permissions", "ERR Prefix overlaps"] {
         assert_eq!(said(format!("-{words}\r\n").as_bytes()), Err(LinkError::Refused(words.to_owned())));
     }
