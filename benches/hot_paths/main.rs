@@ -20,6 +20,7 @@ mod case;
 mod decode;
 mod keys;
 mod machines;
+mod near;
 mod peer;
 mod store;
 mod table;
@@ -44,10 +45,8 @@ fn main() {
 }
 
 fn cases() -> Vec<Case> {
-    [vec![case::empty()], decode::cases(), keys::cases(), machines::cases(), store::cases(), whole::cases()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let rooms = [decode::cases(), keys::cases(), machines::cases(), store::cases(), near::cases(), whole::cases()];
+    [case::empty()].into_iter().chain(rooms.into_iter().flatten()).collect()
 }
 
 /// What a tool needs to know of each case, between tabs.

@@ -9,7 +9,7 @@ use fca_proxy::clock;
 use fca_proxy::resp::{Request, RequestLimits, RequestScanner, encode};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::mpsc;
+use std::sync::{LazyLock, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -18,6 +18,11 @@ pub(crate) const ROLE: &str = "--peer";
 
 /// A proxy that says nothing for so long has failed, even under valgrind.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// Set by a tool that counts instructions: before it writes, this process waits so many microseconds where a turn has
+/// one request. Then the proxy has always gone to sleep, as it has without valgrind; else it is chance whether it finds
+/// the next bytes before that.
+const PAUSE_VARIABLE: &str = "HOT_PATHS_PAUSE_MICROSECONDS";
 
 /// What a client asks in every turn, and what it is answered.
 pub(crate) struct Dialogue {
@@ -34,6 +39,8 @@ pub(crate) struct Dialogue {
 pub(crate) enum Upstream {
     /// This process.
     Scripted,
+    /// This process, which is asked once, before the first turn: the near cache answers from then on.
+    Once,
     /// Nothing: the store inside the proxy, which is told the answer first.
     Embedded,
 }
@@ -47,6 +54,7 @@ enum Reply {
 
 const HIT: Reply = Reply::Value { bytes: 64 };
 const GET: &[&str] = &["GET", "key:1234"];
+const TRACKED_GET: &[&str] = &["GET", "fca:faq:0123456789abcdef"];
 const FCA_GET: &[&str] = &["FCA.GET", "faq", QUESTION];
 const FCA_SET: &[&str] = &["FCA.SET", "faq", QUESTION, "An answer."];
 
@@ -59,12 +67,28 @@ pub(crate) const DIALOGUES: &[Dialogue] = &[
     forwarded("whole/fca-get-miss", 1, FCA_GET, Reply::Nil),
     forwarded("whole/fca-get-miss-16", 16, FCA_GET, Reply::Nil),
     forwarded("whole/fca-set-16", 16, FCA_SET, Reply::Ok),
+    Dialogue { upstream: Upstream::Once, ..forwarded("whole/near-hit", 1, TRACKED_GET, HIT) },
+    Dialogue { upstream: Upstream::Once, ..forwarded("whole/near-hit-16", 16, TRACKED_GET, HIT) },
+    Dialogue { upstream: Upstream::Once, ..forwarded("whole/near-fca-get-16", 16, FCA_GET, HIT) },
     Dialogue { upstream: Upstream::Embedded, ..forwarded("whole/embedded-get-16", 16, GET, HIT) },
     Dialogue { upstream: Upstream::Embedded, ..forwarded("whole/embedded-fca-get-16", 16, FCA_GET, HIT) },
 ];
 
 const fn forwarded(name: &'static str, depth: usize, command: &'static [&'static str], reply: Reply) -> Dialogue {
     Dialogue { name, depth, command, upstream: Upstream::Scripted, reply }
+}
+
+impl Dialogue {
+    #[expect(clippy::disallowed_methods, reason = "this process is no worker")]
+    fn pause(&self) {
+        static PAUSE: LazyLock<Duration> = LazyLock::new(|| {
+            let given = std::env::var_os(PAUSE_VARIABLE).and_then(|text| text.to_str()?.parse().ok());
+            Duration::from_micros(given.unwrap_or(0))
+        });
+        if self.depth == 1 && !PAUSE.is_zero() {
+            thread::sleep(*PAUSE);
+        }
+    }
 }
 
 impl Reply {
@@ -86,17 +110,21 @@ pub(crate) fn serve(dialogue: &str, turns: u64, proxy: &str) {
     client.set_nodelay(true).unwrap();
     client.set_read_timeout(Some(SILENCE_MAX)).unwrap();
     let upstream = match dialogue.upstream {
-        Upstream::Scripted => Some(start_upstream(listener, dialogue.reply.frame())),
+        Upstream::Scripted | Upstream::Once => Some(start_upstream(listener, dialogue)),
         Upstream::Embedded => {
             tell_the_store(&mut client, dialogue);
             None
         }
     };
+    if dialogue.upstream == Upstream::Once {
+        ask_once(&mut client, dialogue);
+    }
     let requests = command(dialogue.command).repeat(dialogue.depth);
     let replies = dialogue.reply.frame().repeat(dialogue.depth);
     let mut read = vec![0; replies.len()];
     let began = clock::now();
     for _ in 0..turns {
+        dialogue.pause();
         client.write_all(&requests).unwrap();
         client.read_exact(&mut read).unwrap();
         assert!(read == replies, "the proxy answered {}", read.escape_ascii());
@@ -127,16 +155,26 @@ fn tell_the_store(client: &mut TcpStream, dialogue: &Dialogue) {
     assert_eq!(&read, b"+OK\r\n");
 }
 
+/// Has the near cache keep the answer.
+fn ask_once(client: &mut TcpStream, dialogue: &Dialogue) {
+    client.write_all(&command(dialogue.command)).unwrap();
+    let mut read = dialogue.reply.frame();
+    client.read_exact(&mut read).unwrap();
+    assert!(read == dialogue.reply.frame(), "the proxy answered {}", read.escape_ascii());
+}
+
 /// An upstream on a thread of its own, whose first connection has shaken hands.
-fn start_upstream(listener: TcpListener, reply: Vec<u8>) -> JoinHandle<()> {
+fn start_upstream(listener: TcpListener, dialogue: &'static Dialogue) -> JoinHandle<()> {
     let (is_up, up) = mpsc::channel();
-    let upstream = thread::spawn(move || be_upstream(&listener, &reply, &is_up));
+    let upstream = thread::spawn(move || be_upstream(&listener, dialogue, &is_up));
     up.recv().unwrap();
     upstream
 }
 
 /// Answers one connection; says when its handshake is done.
-fn be_upstream(listener: &TcpListener, reply: &[u8], is_up: &mpsc::Sender<()>) {
+fn be_upstream(listener: &TcpListener, dialogue: &Dialogue, is_up: &mpsc::Sender<()>) {
+    let reply = dialogue.reply.frame();
+    let mut reads_left = if dialogue.upstream == Upstream::Once { 1 } else { u64::MAX };
     let limits = RequestLimits { args_max: 1024, bytes_max: 1 << 20 };
     let (mut stream, _) = listener.accept().unwrap();
     stream.set_nodelay(true).unwrap();
@@ -151,10 +189,15 @@ fn be_upstream(listener: &TcpListener, reply: &[u8], is_up: &mpsc::Sender<()>) {
         while let Request::Multibulk(length) = scanner.scan(&unread[at..], &limits).unwrap() {
             let request = scanner.arguments(&unread[at..at + length]);
             match &request[0] {
-                b"GET" | b"SETEX" => out.extend_from_slice(reply),
+                b"GET" => {
+                    reads_left = reads_left.checked_sub(1).expect("the near cache answers");
+                    out.extend_from_slice(&reply);
+                }
+                b"PTTL" => out.extend_from_slice(b":3600000\r\n"),
+                b"SETEX" => out.extend_from_slice(&reply),
                 b"MGET" => {
                     encode::header(&mut out, b'*', request.len() as u64 - 1);
-                    (1..request.len()).for_each(|_| out.extend_from_slice(reply));
+                    (1..request.len()).for_each(|_| out.extend_from_slice(&reply));
                 }
                 b"DEL" | b"UNLINK" => out.extend_from_slice(b":0\r\n"),
                 // As a server older than Redis 6 does.
@@ -170,6 +213,7 @@ fn be_upstream(listener: &TcpListener, reply: &[u8], is_up: &mpsc::Sender<()>) {
             at += length;
         }
         unread.drain(..at);
+        dialogue.pause();
         stream.write_all(&out).unwrap();
         out.clear();
     }

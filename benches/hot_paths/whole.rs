@@ -6,6 +6,7 @@
 //! round trips between processes.
 
 use crate::case::{Case, SHA256};
+use crate::near;
 use crate::peer::{self, Dialogue, Upstream};
 use fca_proxy::config::{Config, UpstreamTarget};
 use fca_proxy::embedded::StoreOptions;
@@ -65,15 +66,17 @@ fn shared(upstream: Upstream, port: u16) -> Shared {
     config.upstream.timeout = Duration::from_secs(30);
     config.upstream.connect_timeout = Duration::from_secs(30);
     config.upstream.dead_after = Duration::from_secs(60);
-    if upstream == Upstream::Scripted {
+    if upstream != Upstream::Embedded {
         config.upstream.target = UpstreamTarget::Tcp { host: "127.0.0.1".to_owned(), port };
     }
     let address = worker::address(&config.upstream).unwrap();
+    // Nobody's link keeps this one open; nothing writes either.
+    let near_cache = (upstream == Upstream::Once).then(|| Arc::new(near::open(64 << 20)));
     let options = StoreOptions { bytes_max: 64 << 20, databases: 16, seed: 1 };
     Shared {
         registry: Registry::new(BuildInfo { version: "0", revision: "none" }, []),
         upstream: address.as_ref().map(NodeStatus::new),
-        near_cache: None,
+        near_cache,
         store: address.is_none().then(|| SharedStore::new(options)),
         address,
         config: Arc::new(config),
