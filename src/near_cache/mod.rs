@@ -336,10 +336,10 @@ impl NearCache {
     /// the link hears nothing. Nothing is served until there is a new link.
     pub fn distrust(&self) {
         self.distrusted.fetch_add(1, Ordering::SeqCst);
-        if self.is_untracked.load(Ordering::Acquire) {
-            return self.invalidate_all();
-        }
-        self.close();
+        // Without tracking there is no end, nor a link to be made anew. What else is open or not is the link's task's to say:
+        // it may be saying so now.
+        let _ = self.until.fetch_update(Ordering::AcqRel, Ordering::Acquire, |until| (until != ENDLESS).then_some(0));
+        self.invalidate_all();
         self.notify();
     }
 
