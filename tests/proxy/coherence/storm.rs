@@ -38,6 +38,12 @@ const PUSH_DELAY_MAX: Duration = Duration::from_millis(50);
 const SECONDS: u64 = 5;
 /// How long there is peace at the end, in which nearly all reads are near.
 const QUIET: Duration = Duration::from_millis(800);
+
+/// How many reads the quiet phase has at least.
+const QUIET_READS_MIN: u64 = 100;
+
+/// How much longer the storm may go on where it has not met enough.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// What all threads of the storm share.
 struct Storm {
     redis: Redis,
@@ -228,7 +234,8 @@ impl Storm {
     fn rage(&self, span: Duration, mut random: Random) {
         let ends = Instant::now() + span;
         let mut number = random.below(CUTS.len());
-        while Instant::now() < ends {
+        // A busy machine is given as long as it takes to have met enough.
+        while Instant::now() < ends || (!self.has_met_enough() && Instant::now() < ends + PATIENCE) {
             observe_for(Duration::from_millis(100 + random.below(150) as u64));
             let cut = &CUTS[number % CUTS.len()];
             let at = random.below(PROXIES);
@@ -272,7 +279,9 @@ impl Storm {
         observe_for(QUIET / 4);
         let before = (near(self), self.counts.reads.load(Ordering::SeqCst));
         observe_for(QUIET);
-        let after = (near(self), self.counts.reads.load(Ordering::SeqCst));
+        let reads = || self.counts.reads.load(Ordering::SeqCst);
+        wait_until(SOON, "the quiet phase has enough reads", || reads() >= before.1 + QUIET_READS_MIN);
+        let after = (near(self), reads());
         self.phase.store(OVER, Ordering::SeqCst);
         let reads = after.1 - before.1;
         self.counts.quiet_reads.store(reads, Ordering::SeqCst);
@@ -378,12 +387,17 @@ impl Storm {
     /// What a storm that met nothing would not have.
     #[track_caller]
     fn check_what_it_met(&self) {
+        assert!(self.has_met_enough(), "{self}");
+        assert!(self.counts.quiet_reads.load(Ordering::SeqCst) >= QUIET_READS_MIN, "{self}");
+    }
+
+    fn has_met_enough(&self) -> bool {
         let counts = &self.counts;
         let met = |count: &AtomicU64| count.load(Ordering::SeqCst);
-        assert!(met(&counts.reads) >= 1000, "{self}");
-        assert!(met(&counts.writes) >= 100 && met(&counts.direct_writes) >= 50, "{self}");
-        assert!(counts.cuts.iter().map(met).sum::<u64>() >= 3, "{self}");
-        assert!(met(&counts.quiet_reads) >= 100, "{self}");
+        met(&counts.reads) >= 1000
+            && met(&counts.writes) >= 100
+            && met(&counts.direct_writes) >= 50
+            && counts.cuts.iter().map(met).sum::<u64>() >= 3
     }
 }
 
