@@ -19,12 +19,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 /// How long a server that can't track is left alone, unless it ends the connection before: it may be given the
 /// permission, or be replaced by a newer one.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(60);
+
+/// How long a link that failed by a fault of ours rests.
+const REST_AFTER_PANIC: Duration = Duration::from_secs(1);
 
 /// What is read at once: some thousand keys.
 const READ_BYTES: usize = 64 << 10;
@@ -43,12 +46,36 @@ struct Options {
     ttl_max_without_tracking: Duration,
 }
 
-/// Keeps the link of this near cache to the upstream at `address` until `ended`.
+/// Keeps the link of this near cache to the upstream at `address` until `ended`. A panic of its own costs the link, which is
+/// made anew.
 pub async fn keep(
     near_cache: Arc<NearCache>,
     address: Address,
     config: Arc<Config>,
     recorder: Arc<Recorder>,
+    ended: CancellationToken,
+) {
+    let wanted = Arc::new(Notify::new());
+    let notified = Arc::clone(&wanted);
+    near_cache.set_notifier(Box::new(move || notified.notify_one()));
+    loop {
+        let (cache, config, recorder_too) = (Arc::clone(&near_cache), Arc::clone(&config), Arc::clone(&recorder));
+        let kept =
+            keep_until_it_fails(cache, address.clone(), config, recorder_too, Arc::clone(&wanted), ended.clone());
+        let Err(panic) = tokio::task::spawn_local(kept).await else { return };
+        near_cache.close();
+        recorder.add(Counter::SessionPanics, 1);
+        tracing::error!("the near cache's link failed and is made anew: {panic}");
+        sleep(REST_AFTER_PANIC).await;
+    }
+}
+
+async fn keep_until_it_fails(
+    near_cache: Arc<NearCache>,
+    address: Address,
+    config: Arc<Config>,
+    recorder: Arc<Recorder>,
+    wanted: Arc<Notify>,
     ended: CancellationToken,
 ) {
     let (upstream, table) = (&config.upstream, &config.near_cache);
@@ -62,14 +89,11 @@ pub async fn keep(
         scope: scope(&table.prefixes, table.bytes),
         ttl_max_without_tracking: table.ttl_max_without_tracking,
     };
-    let fence_wanted = Arc::new(Notify::new());
-    let notified = Arc::clone(&fence_wanted);
-    near_cache.set_fence_notifier(Box::new(move || notified.notify_one()));
     let mut keeper = Keeper {
         near_cache,
         options,
         recorder,
-        fence_wanted,
+        wanted,
         breaker: Breaker::new(Backoff { min: upstream.backoff_min, max: upstream.backoff_max }),
         random: RandomState::new(),
         serves: Serves::Nothing,
@@ -95,7 +119,8 @@ struct Keeper {
     near_cache: Arc<NearCache>,
     options: Options,
     recorder: Arc<Recorder>,
-    fence_wanted: Arc<Notify>,
+    /// Told of a fence that is wanted, and of a link that is distrusted.
+    wanted: Arc<Notify>,
     /// Paces the attempts; a request of it is a link that was answered.
     breaker: Breaker,
     random: RandomState,
@@ -137,6 +162,8 @@ enum Reason {
     Closed,
     Io(io::Error),
     Link(LinkError),
+    /// The worker's connections may be to another server by now.
+    Distrusted,
 }
 
 impl fmt::Display for Reason {
@@ -146,6 +173,7 @@ impl fmt::Display for Reason {
             Self::Closed => f.write_str("the server has closed the connection"),
             Self::Io(error) => write!(f, "{error}"),
             Self::Link(error) => write!(f, "{error}"),
+            Self::Distrusted => f.write_str("the workers have connected anew, maybe to another server"),
         }
     }
 }
@@ -157,7 +185,11 @@ impl Keeper {
             match self.link().await {
                 End::Lost(reason) => {
                     self.stop_serving();
-                    self.say_lost(&reason);
+                    match reason {
+                        // No state that lasts: the next link is made at once.
+                        Reason::Distrusted => tracing::debug!("near cache is made anew: {reason}"),
+                        reason => self.say_lost(&reason),
+                    }
                 }
                 End::CannotTrack(reason, held) => {
                     self.serve_without_tracking();
@@ -183,6 +215,7 @@ impl Keeper {
 
     /// Makes a link and follows it to its end.
     async fn link(&mut self) -> End {
+        let distrusted = self.near_cache.distrusted();
         let mut stream = match self.connect(Protocol::Resp3).await {
             Ok(stream) => stream,
             Err(error @ (ConnectError::LaneRefused(_) | ConnectError::LoginWanted(_))) => {
@@ -193,7 +226,7 @@ impl Keeper {
             Err(error) => return End::Lost(Reason::Connect(error)),
         };
         self.breaker.on_connected();
-        match self.follow(&mut stream).await {
+        match self.follow(&mut stream, distrusted).await {
             Reason::Link(LinkError::Refused(words)) => {
                 End::CannotTrack(Reason::Link(LinkError::Refused(words)), Some(stream))
             }
@@ -208,12 +241,15 @@ impl Keeper {
         connected.map(|(stream, _)| stream)
     }
 
-    /// Follows a link until it ends.
-    async fn follow(&mut self, stream: &mut Stream) -> Reason {
+    /// Follows a link until it ends. `distrusted` is how often others had been when it was begun.
+    async fn follow(&mut self, stream: &mut Stream, distrusted: u64) -> Reason {
         let began = clock::now();
         let mut link = Link::new(&self.near_cache.options().prefixes, self.options.link_timeout, began);
         let mut input = Vec::with_capacity(READ_BYTES);
         loop {
+            if self.near_cache.distrusted() != distrusted {
+                return Reason::Distrusted;
+            }
             link.handle_turn(clock::now(), self.near_cache.fence_wanted());
             if let Some(bytes) = link.poll_transmit()
                 && let Err(reason) = self.send(stream, &bytes).await
@@ -232,7 +268,7 @@ impl Keeper {
                     }
                     Err(error) => return Reason::Io(error),
                 },
-                () = self.fence_wanted.notified() => Ok(()),
+                () = self.wanted.notified() => Ok(()),
                 () = sleep_until(link.poll_timeout().into()) => link.handle_timeout(clock::now()),
             };
             if let Err(error) = heard {
@@ -417,6 +453,7 @@ mod tests {
                 let reply = match word {
                     "HELLO" => "%1\r\n$7\r\nversion\r\n$6\r\n7.0.15\r\n",
                     "CLIENT" => "+OK\r\n",
+                    "PTTL" => ":-2\r\n",
                     "PING" => "+PONG\r\n",
                     _ => continue,
                 };
@@ -431,7 +468,7 @@ mod tests {
     async fn until(what: &str, holds: impl Fn() -> bool) {
         let wait = async {
             while !holds() {
-                tokio::time::sleep(Duration::from_millis(1)).await;
+                sleep(Duration::from_millis(1)).await;
             }
         };
         timeout(SOON, wait).await.unwrap_or_else(|_| panic!("not soon: {what}"));

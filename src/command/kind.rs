@@ -48,6 +48,8 @@ pub enum Effect {
     Keys,
     /// It may change or show the values of any keys.
     AnyKeys,
+    /// It changes those of a whole database.
+    AllKeys,
 }
 
 /// The proxy's own commands, in the order in which they are listed to people.
@@ -195,12 +197,12 @@ pub(super) const fn kind_of(facts: &Facts) -> Kind {
     if facts.flags.contains(Flags::BLOCKING) { Kind::Blocking } else { Kind::Forward }
 }
 
-/// Commands that are about keys which do not stand among their arguments: all of a database, what a script names, what a
-/// pattern makes of elements.
-const ABOUT_ANY_KEYS: [&str; 14] = [
-    "FLUSHALL",
-    "FLUSHDB",
-    "SWAPDB",
+/// Commands that change all of a database at once. SWAPDB does so without a word to those who track (Redis 7.0).
+const ABOUT_ALL_KEYS: [&str; 3] = ["FLUSHALL", "FLUSHDB", "SWAPDB"];
+
+/// Commands that are about keys which do not stand among their arguments: what a script names, what a pattern makes of
+/// elements.
+const ABOUT_ANY_KEYS: [&str; 11] = [
     "EVAL",
     "EVALSHA",
     "FCALL",
@@ -221,7 +223,9 @@ const ABOUT_NO_VALUE: [&str; 5] = ["TTL", "PTTL", "EXPIRETIME", "PEXPIRETIME", "
 pub(super) const fn effect_of(facts: &Facts) -> Effect {
     let names_keys = facts.keys.first > 0 || facts.flags.contains(Flags::MOVABLE_KEYS);
     let reads = facts.flags.contains(Flags::READONLY) && names_keys;
-    if contains(&ABOUT_ANY_KEYS, facts.name) {
+    if contains(&ABOUT_ALL_KEYS, facts.name) {
+        Effect::AllKeys
+    } else if contains(&ABOUT_ANY_KEYS, facts.name) {
         Effect::AnyKeys
     } else if same(facts.name, "GET") {
         Effect::Get

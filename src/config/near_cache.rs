@@ -44,7 +44,7 @@ pub enum WithoutTracking {
 const BYTES: RangeInclusive<u64> = 1 << 20..=1 << 40;
 
 /// From one byte up to the longest string of Redis.
-const VALUE_BYTES: RangeInclusive<u64> = 1..=512 << 20;
+const VALUE_BYTES: RangeInclusive<u64> = 1..=4 << 20;
 
 /// So many of the largest values fit at least: with fewer, each pushes the others out.
 const VALUES_MIN: u64 = 4;

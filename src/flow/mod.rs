@@ -198,9 +198,8 @@ impl Replies for Core {
     }
 
     fn reconnected(&self) {
-        // What was read over the old connection may be an older server's, of whose keys the link hears nothing.
         if let Some(near) = &self.near_cache {
-            near.invalidate_all();
+            near.distrust();
         }
     }
 

@@ -10,10 +10,10 @@ use super::forward;
 use super::request::{Call, Handled};
 use super::step::{Step, To, Turn, Waiter};
 use super::{Client, Core, Route};
-use crate::command::Effect;
+use crate::command::{Command, Effect, Flags, KeyPositions};
 use crate::metrics::{Counter, Outcome};
 use crate::near_cache::{Answer, Kept, KeyHash, Life, LookUp, NearCache, Stamp, Written};
-use crate::resp::{Arguments, elements};
+use crate::resp::{Arguments, elements, payload};
 use crate::session::{Read, Session};
 use crate::upstream::{Lane, Node};
 use std::time::{Duration, Instant};
@@ -51,11 +51,12 @@ pub(super) fn plan<'a>(
     held_up: impl FnOnce(KeyHash) -> bool,
 ) -> Option<Plan<'a>> {
     let near = call.client.core.near_cache.as_deref()?;
-    if session.login.is_some() || session.database != node.database() || !near.tracks(key) {
+    if session.database != node.database() || !near.tracks(key) {
         return None;
     }
     let key = near.hash(key);
-    let is_shared = is_shared(call, session);
+    // What others may read is not another user's to be given; what he reads may be newer all the same.
+    let is_shared = session.login.is_none() && is_shared(call, session);
     let serves = is_shared && session.writes == 0 && !held_up(key);
     // Where it has to go behind what is in flight, the answer can be kept all the same.
     let stamp = if is_shared && !serves { near.stamp(key, call.now) } else { None };
@@ -109,6 +110,9 @@ impl Plan<'_> {
     }
 }
 
+/// Within how many bytes a push of invalidations says that it is one.
+const PUSH_HEAD_BYTES: usize = 64;
+
 /// Whether its requests go over a connection that it shares with others, so that they say nothing of its own.
 #[inline]
 fn is_shared(call: &Call<'_>, session: &Session) -> bool {
@@ -135,6 +139,7 @@ pub(super) fn forward(call: &Call<'_>, session: &mut Session, effect: Effect, re
                 written => return touch(call, session, lane, request, Step::Write(written)),
             },
             Effect::AnyKeys => return touch(call, session, lane, request, Step::Write(Written::Unknown)),
+            Effect::AllKeys => return touch(call, session, lane, request, Step::Write(Written::All)),
         }
     }
     forward::forward(call, session, request)
@@ -145,18 +150,22 @@ pub(super) fn written_by(client: &Client, effect: Effect, request: Arguments<'_>
     match (&client.core.near_cache, effect) {
         (Some(near), Effect::Keys | Effect::Get | Effect::Mget) => near.written_by(request.iter().skip(1)),
         (Some(_), Effect::AnyKeys) => Written::Unknown,
+        (Some(_), Effect::AllKeys) => Written::All,
         _ => Written::Nothing,
     }
 }
 
-/// The same of a request of which `begun` is there. Where keys and values take turns, more keys may be to come.
-pub(super) fn written_by_part(client: &Client, effect: Effect, begun: Arguments<'_>) -> Written {
-    match written_by(client, effect, begun) {
-        // The command and one key.
-        Written::One(key) if begun.len() == 2 && !begun[0].eq_ignore_ascii_case(b"MSET") => Written::One(key),
-        Written::Nothing if effect == Effect::None => Written::Nothing,
-        _ if client.core.near_cache.is_none() => Written::Nothing,
-        _ => Written::Unknown,
+/// The same of a request of which `begun` is there: what else it names is not known, but where its only key has come.
+pub(super) fn written_by_part(client: &Client, command: Option<&Command>, begun: Arguments<'_>) -> Written {
+    let effect = command.map_or(Effect::AnyKeys, |command| command.effect);
+    match (client.core.near_cache.is_some() && effect != Effect::None, command) {
+        (false, _) => Written::Nothing,
+        (true, Some(Command { keys: KeyPositions { first: 1, last: 1, .. }, flags, .. }))
+            if begun.len() > 1 && !flags.contains(Flags::MOVABLE_KEYS) =>
+        {
+            written_by(client, effect, begun)
+        }
+        (true, _) => Written::Unknown,
     }
 }
 
@@ -288,6 +297,23 @@ pub(super) fn answered(core: &Core, hash: KeyHash, key: &[u8], stamp: Option<Sta
         Kept::Kept => core.recorder.add(Counter::NearFills, 1),
         Kept::Refused if stamp.is_some() => core.recorder.add(Counter::NearFillsRefused, 1),
         Kept::Refused | Kept::AsBefore | Kept::Nothing => {}
+    }
+}
+
+/// A client that tracks keys itself is about to be told what the link may not have said yet: it would read the old value
+/// over another connection, and keep that. In RESP2 it is told so by a message
+/// (<https://redis.io/docs/latest/develop/reference/client-side-caching/>, "two connections mode").
+pub(super) fn on_push(client: &Client, frame: &[u8]) {
+    let Some(near) = &client.core.near_cache else { return };
+    let head = &frame[..frame.len().min(PUSH_HEAD_BYTES)];
+    if memchr::memmem::find(head, b"invalidate").is_none() {
+        return;
+    }
+    let Some(what) = elements(frame).and_then(|parts| parts.last().copied()) else { return };
+    if let Some(keys) = elements(what) {
+        keys.into_iter().filter_map(payload).for_each(|key| near.invalidate(key));
+    } else if matches!(what, b"_\r\n" | b"$-1\r\n" | b"*-1\r\n") {
+        near.invalidate_all();
     }
 }
 

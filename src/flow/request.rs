@@ -225,7 +225,7 @@ fn unknown(call: &Call<'_>, session: &mut Session, request: Arguments<'_>) -> Ha
         }
         Some(flags) if looks_up(session) && !flags.contains(Flags::READONLY) => Handled::WaitUntilAnswered,
         Some(flags) => {
-            let effect = if flags.contains(Flags::READONLY) { Effect::None } else { Effect::AnyKeys };
+            let effect = if flags.contains(Flags::READONLY) { Effect::Keys } else { Effect::AnyKeys };
             near::forward(call, session, effect, request)
         }
     }

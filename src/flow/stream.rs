@@ -15,7 +15,7 @@
 use super::request::{Call, is_http};
 use super::step::{Step, To, Waiter, took, unreachable_frame};
 use super::{Client, Route, exclusive, lane_key, near, transaction};
-use crate::command::{self, Command, Effect, Fca, Kind};
+use crate::command::{self, Command, Fca, Kind};
 use crate::metrics::{Family, Limit, Outcome};
 use crate::near_cache::Written;
 use crate::resp::{Arguments, ReplyError, encode};
@@ -118,11 +118,7 @@ pub fn begin(
     }
     let slot = session.replies.open();
     // Of what it writes, that much is known which has arrived.
-    let written = match command {
-        Some(command) => near::written_by_part(client, command.effect, begun),
-        None => near::written_by_part(client, Effect::AnyKeys, begun),
-    };
-    let step = match written {
+    let step = match near::written_by_part(client, command, begun) {
         written if queueing => {
             transaction::queue_write(client, written);
             Step::Queued

@@ -76,23 +76,30 @@ pub enum Written {
     Many(Box<[KeyHash]>),
     /// Any key.
     Unknown,
+    /// Every key.
+    All,
 }
 
 impl Written {
     /// What several writes may have changed.
     pub fn any(all: impl IntoIterator<Item = Self>) -> Self {
-        let mut keys = Vec::new();
+        let (mut keys, mut unknown) = (Vec::new(), false);
         for written in all {
             match written {
                 Self::Nothing => {}
                 Self::One(key) => keys.push(key),
                 Self::Two(first, second) => keys.extend([first, second]),
                 Self::Many(many) => keys.extend(many),
-                Self::Unknown => return Self::Unknown,
+                Self::Unknown => unknown = true,
+                Self::All => return Self::All,
             }
-            if keys.len() > WRITTEN_KEYS_MAX {
-                return Self::Unknown;
+            unknown |= keys.len() > WRITTEN_KEYS_MAX;
+            if unknown {
+                keys.clear();
             }
+        }
+        if unknown {
+            return Self::Unknown;
         }
         match *keys {
             [] => Self::Nothing,
@@ -138,7 +145,8 @@ pub struct NearCache {
     /// How often a write asked for a fence, and which of these the link has come to.
     fences_wanted: AtomicU64,
     fences_reached: AtomicU64,
-    fence_notifier: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    distrusted: AtomicU64,
+    notifier: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 type RandomSeed = foldhash::fast::FixedState;
@@ -162,7 +170,8 @@ impl NearCache {
             is_untracked: AtomicBool::new(false),
             fences_wanted: AtomicU64::new(0),
             fences_reached: AtomicU64::new(0),
-            fence_notifier: OnceLock::new(),
+            distrusted: AtomicU64::new(0),
+            notifier: OnceLock::new(),
             options,
         }
     }
@@ -274,12 +283,11 @@ impl NearCache {
             Written::One(hash) => self.shard(*hash).changed(*hash),
             Written::Two(first, second) => [first, second].iter().for_each(|hash| self.shard(**hash).changed(**hash)),
             Written::Many(hashes) => hashes.iter().for_each(|hash| self.shard(*hash).changed(*hash)),
+            Written::All => self.invalidate_all(),
             Written::Unknown if self.is_untracked.load(Ordering::Relaxed) => self.invalidate_all(),
             Written::Unknown => {
                 self.fences_wanted.fetch_add(1, Ordering::SeqCst);
-                if let Some(notify) = self.fence_notifier.get() {
-                    notify();
-                }
+                self.notify();
             }
         }
     }
@@ -291,8 +299,12 @@ impl NearCache {
 
     /// What a command with these arguments may change: whatever of them looks like a tracked key is taken for one.
     pub fn written_by<'a>(&self, arguments: impl Iterator<Item = &'a [u8]>) -> Written {
-        let tracked = arguments.filter(|argument| self.tracks(argument));
-        Written::any(tracked.map(|argument| Written::One(self.hash(argument))))
+        let mut tracked = arguments.filter(|argument| self.tracks(argument)).map(|key| Written::One(self.hash(key)));
+        match (tracked.next(), tracked.next()) {
+            (None, _) => Written::Nothing,
+            (Some(only), None) => only,
+            (Some(first), Some(second)) => Written::any([first, second].into_iter().chain(tracked)),
+        }
     }
 
     /// Tracking runs: it answers until then, and begins empty.
@@ -314,9 +326,32 @@ impl NearCache {
         self.until.store(until, Ordering::Release);
     }
 
-    /// The link has answered: it goes on until then.
+    /// The link has answered: it goes on until then, unless it was closed.
     pub fn extend(&self, until: Instant) {
-        self.until.store(self.micros(until), Ordering::Release);
+        let until = self.micros(until);
+        let _ = self.until.fetch_update(Ordering::AcqRel, Ordering::Acquire, |old| (old != 0).then_some(until));
+    }
+
+    /// A connection over which reads came has ended, and another was made: the server may be another one, of whose keys
+    /// the link hears nothing. Nothing is served until there is a new link.
+    pub fn distrust(&self) {
+        self.distrusted.fetch_add(1, Ordering::SeqCst);
+        // Without tracking there is no end, nor a link to be made anew. What else is open or not is the link's task's to say:
+        // it may be saying so now.
+        let _ = self.until.fetch_update(Ordering::AcqRel, Ordering::Acquire, |until| (until != ENDLESS).then_some(0));
+        self.invalidate_all();
+        self.notify();
+    }
+
+    /// How often the link was distrusted: one that began before the last time is to end.
+    pub fn distrusted(&self) -> u64 {
+        self.distrusted.load(Ordering::SeqCst)
+    }
+
+    fn notify(&self) {
+        if let Some(notify) = self.notifier.get() {
+            notify();
+        }
     }
 
     /// The link is lost, or silent: nothing is served, and nothing is kept.
@@ -349,9 +384,9 @@ impl NearCache {
         self.fences_reached.fetch_max(number, Ordering::SeqCst);
     }
 
-    /// Who is told, once, that a fence is wanted. The first one given stays.
-    pub fn set_fence_notifier(&self, notifier: Box<dyn Fn() + Send + Sync>) {
-        let _ = self.fence_notifier.set(notifier);
+    /// Who is told that a fence is wanted, or that the link is distrusted. The first one given stays.
+    pub fn set_notifier(&self, notifier: Box<dyn Fn() + Send + Sync>) {
+        let _ = self.notifier.set(notifier);
     }
 
     /// What is in it at `now`.

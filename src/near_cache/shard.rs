@@ -102,6 +102,10 @@ pub(super) enum Found<'a> {
 /// those grow, and the head of its allocation.
 const ENTRY_OVERHEAD_BYTES: u64 = 160;
 
+/// How many of its largest entries a part has room for: one that took more would drop most of the others, and above
+/// 97 % of the room quick_cache takes it and drops it at once.
+const ENTRIES_PER_PART_MIN: u64 = 2;
+
 /// Slots of epochs. Two keys that share one only keep each other's reads from being kept.
 const SLOTS_COUNT: usize = 4096;
 
@@ -186,7 +190,7 @@ impl Shard {
         life_max: u64,
     ) -> Kept {
         let stamp = stamp.filter(|stamp| self.is_current(hash, stamp));
-        let until = stamp.and_then(|stamp| Some(stamp.sent + life(answer)?.min(life_max)));
+        let until = stamp.and_then(|stamp| Some(stamp.sent + life(answer).filter(|&life| life > 0)?.min(life_max)));
         if let Some(mut entry) = self.entries.get_mut(&hash)
             && entry.key() == key
             && entry.says(answer)
@@ -205,7 +209,8 @@ impl Shard {
             (Answer::Elsewhere(other), Some(until)) => Entry::new(key, other, true, until),
             (_, None) => None,
         };
-        let Some(entry) = entry.filter(|entry| charge(entry) <= self.entries.capacity()) else { return Kept::Refused };
+        let charge_max = self.entries.capacity() / ENTRIES_PER_PART_MIN;
+        let Some(entry) = entry.filter(|entry| charge(entry) <= charge_max) else { return Kept::Refused };
         let mut evicted = Evicted::default();
         self.entries.insert_with_lifecycle(hash, entry, &mut evicted);
         self.evictions += evicted.0;

@@ -2,6 +2,10 @@
 
 /// Every order of what may happen in a small world.
 mod explore;
+/// Bytes, lives, keys, parts.
+mod store;
+/// Several threads at once.
+mod threads;
 mod world;
 
 use super::*;

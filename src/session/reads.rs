@@ -32,6 +32,9 @@ impl Read {
 /// With how many reads under way a further one is compared; where there are more, it is taken for one of them.
 const COMPARED_MAX: usize = 64;
 
+/// How many reads there is room kept for while none is on its way.
+const READS_KEPT: usize = 16;
+
 /// The reads of one session that are on their way.
 #[derive(Debug, Default)]
 pub struct Reads(VecDeque<Read>);
@@ -62,7 +65,7 @@ impl Reads {
         if let Some(at) = self.0.iter().position(|&other| other == read) {
             self.0.remove(at);
         }
-        if self.0.is_empty() {
+        if self.0.is_empty() && self.0.capacity() > READS_KEPT {
             self.0 = VecDeque::new();
         }
     }

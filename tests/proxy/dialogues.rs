@@ -11,6 +11,7 @@ use crate::support::fault::Pipe;
 use crate::support::proxy::{Proxy, ProxyOptions};
 use crate::support::redis::{Redis, RedisOptions};
 use crate::support::value::Value;
+use crate::support::wait::{SOON, wait_until};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -99,6 +100,8 @@ fn a_library_stays_connected_when_the_upstream_goes_away_in_the_middle() {
         let played = play_until(proxy.address(), &dialogue, &|| {
             pipe.refuse();
             pipe.cut_all();
+            // A client that asks for tracking between the two would be sent away, to ask again.
+            wait_until(SOON, "the proxy has noticed", || proxy.metrics().sum("fca_proxy_upstream_up") == 0.0);
         });
         faults.extend(played.faults.iter().map(|fault| format!("{}: {fault}", dialogue.name)));
     }

@@ -16,6 +16,8 @@ mod dialogues;
 mod authentication;
 // Commands that wait in the server.
 mod blocking;
+// The near cache: nobody reads what has been written over.
+mod coherence;
 // Every command of the table beside a Redis.
 mod command_table;
 // What one client asks about the others: CLIENT LIST, KILL, UNBLOCK, PAUSE.
@@ -36,6 +38,8 @@ mod lifecycle;
 mod memory;
 // The FCA family against a model of it.
 mod model;
+// What the near cache must not answer.
+mod near_cache;
 // The near cache's link: up, lost, silent, refused.
 mod near_link;
 // Redis gone, frozen, slow, or talking nonsense.

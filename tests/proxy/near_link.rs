@@ -71,6 +71,7 @@ fn a_script_that_changes_many_keys_is_heard_whole_and_one_that_changes_too_many_
     assert_eq!(writer.command(["EVAL", script, "0", "200000"]), Value::Nil);
     wait_until(SOON, "the near cache is emptied", || flushes(&proxy) == 1);
     wait_until_up(&proxy);
+    wait_until(SOON, "its end is told", || !proxy.log_lines_containing("near cache is down").is_empty());
     let said = proxy.log_lines_containing("near cache is down");
     assert!(said.len() == 1 && said[0].contains("bytes of changed keys at once"), "{said:#?}");
 }

@@ -8,7 +8,7 @@ use crate::support::client::Client;
 use crate::support::fault::{Direction, Pipe};
 use crate::support::load::Load;
 use crate::support::peer::Peer;
-use crate::support::proxy::{Proxy, ProxyOptions};
+use crate::support::proxy::{Patience, Proxy, ProxyOptions};
 use crate::support::redis::{Redis, RedisOptions};
 use crate::support::value::Value;
 use crate::support::wait::{MachineStalls, SOON, observe_for, wait_until};
@@ -479,6 +479,25 @@ fn exec_is_nil_and_subscribe_a_clear_error_while_redis_is_gone() {
     }
     assert!(client.command(["MONITOR"]).is_error());
     assert_eq!(client.command(["PING"]), Value::simple("PONG"));
+}
+
+#[test]
+fn a_value_whose_connection_breaks_on_the_way_is_not_said_to_be_stored() {
+    let redis = Redis::start();
+    let pipe = Pipe::to(redis.address());
+    let proxy = Proxy::start(ProxyOptions {
+        upstream: Some(pipe.url()),
+        config: "near_cache.enabled = false".to_owned(),
+        patience: Patience::Long,
+        ..ProxyOptions::default()
+    });
+    let mut client = proxy.client();
+    assert_eq!(client.command(["FCA.SET", "faq", "q", "short"]), Value::ok());
+    // More than the sockets on the way hold, so that the removal of the other spelling was not sent yet.
+    let large = "x".repeat(14 << 20);
+    pipe.cut_after(Direction::Requests, 1 << 20);
+    assert_eq!(client.command(["FCA.SET", "faq", "q", &large]), Value::Nil);
+    assert_eq!(client.command(["FCA.SET", "faq", "q", &large]), Value::ok(), "over another connection");
 }
 
 #[test]

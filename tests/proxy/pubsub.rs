@@ -1,7 +1,7 @@
 //! What the server says unasked: messages, MONITOR, invalidations; and CLIENT REPLY.
 
 use crate::support::client::Client;
-use crate::support::proxy::Proxy;
+use crate::support::proxy::{Patience, Proxy, ProxyOptions};
 use crate::support::random::Random;
 use crate::support::redis::Redis;
 use crate::support::value::Value;
@@ -231,7 +231,14 @@ fn a_subscription_inside_multi_is_refused_and_aborts_it() {
 #[test]
 fn monitor_shows_every_request_until_reset() {
     let redis = Redis::start();
-    let proxy = Proxy::patient(redis.url());
+    // No other connection of the proxy's has anything to say meanwhile.
+    let proxy = Proxy::start(ProxyOptions {
+        upstream: Some(redis.url()),
+        config: "near_cache.enabled = false".to_owned(),
+        arguments: vec!["--workers", "1"],
+        patience: Patience::Long,
+    });
+    assert_eq!(proxy.client().say("SET k v"), Value::ok());
     for connect in [Proxy::client, Proxy::client_resp3] {
         let (mut monitor, mut other) = (connect(&proxy), proxy.client());
         assert_eq!(monitor.say("MONITOR"), Value::ok());

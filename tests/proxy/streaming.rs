@@ -314,7 +314,7 @@ fn a_reply_whose_upstream_goes_away_ends_its_client_and_nobody_else() {
     // Its first byte may take long on a busy machine; what is frozen is given up soon.
     let proxy = Proxy::start(ProxyOptions {
         upstream: Some(pipe.url()),
-        config: "[upstream]\ntimeout = \"3s\"\ndead_after = \"3s\"\n".into(),
+        config: "[upstream]\ntimeout = \"6s\"\ndead_after = \"6s\"\n".into(),
         arguments: vec!["--workers", "1"],
         ..ProxyOptions::default()
     });

@@ -210,7 +210,7 @@ fn tell_last(
         }
         return;
     };
-    let [value, exact_value] = both else { return };
+    let [exact_value, value] = both else { return };
     let answer = near::answer(value, lookup.life());
     if let Some(answer) = &answer {
         near::answered(core, reading.key, other, reading.stamp, answer);
@@ -250,7 +250,7 @@ fn ask_for_twin(turn: Turn<'_>, mut lookup: Lookup, lane: &Rc<Lane<Waiter>>, not
     let waiter = Waiter { client: Rc::clone(turn.client), to: turn.to, step, family: turn.family };
     lane.push_with(turn.deadline, waiter, &note, |out| match ask {
         // Both in one command: in between, somebody may have stored the exact spelling and removed the other.
-        Ask::Value => encode::command(out, &[b"MGET", &twin, exact]),
+        Ask::Value => encode::command(out, &[b"MGET", exact, &twin]),
         Ask::Ttl | Ask::Pttl => write_read(out, ask.command(), &twin),
     });
 }

@@ -22,7 +22,7 @@ use std::rc::Rc;
 pub struct Store {
     label: NamespaceLabel,
     written: Written,
-    /// What the upstream said, where this is the reply to the removal of the other spelling.
+    /// What the upstream has said so far, where this is the reply to the removal of the other spelling.
     said: Option<Said>,
 }
 
@@ -154,7 +154,9 @@ fn send(
 ) {
     let twin = entry.twin_key();
     let (label, written) = (entry.namespace.label, near::written_entry(call.client, entry.key(), twin.as_deref()));
-    let step = Step::Store(Store { label, written, said: None });
+    // Not stored, as far as is known, until the first reply has come: the second may come over another connection.
+    let said = twin.as_ref().map(|_| Said::Nothing);
+    let step = Step::Store(Store { label, written, said });
     let write_first = |out: &mut Vec<u8>| write_store(out, entry.key(), value, write);
     session.writes += 1;
     let Some(twin) = twin else {

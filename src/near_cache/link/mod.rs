@@ -111,6 +111,8 @@ pub struct Link {
     /// What the next replies are to, the oldest first. Bounded by time: [`PINGS_PER_TIMEOUT`] and what is sent once.
     awaited: VecDeque<Awaited>,
     next_ping: Instant,
+    /// The fence whose first PING is answered and whose second was not sent.
+    marked: Option<u64>,
     fence_reached: u64,
 }
 
@@ -129,8 +131,11 @@ struct Awaited {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum What {
     Name,
+    Life,
     Tracking,
     Ping,
+    /// The first of two for a fence.
+    Mark(u64),
     Fence(u64),
 }
 
@@ -147,21 +152,28 @@ impl Link {
             output: Vec::new(),
             awaited: VecDeque::new(),
             next_ping: now,
+            marked: None,
             fence_reached: 0,
         };
         link.send(&[b"CLIENT", b"SETNAME", LINK_NAME.as_bytes()], What::Name, now);
+        // Before each read goes a PTTL: a user who may not ask that is one for whom nothing can be kept.
+        link.send(&[b"PTTL", prefixes.first().map_or(b"", Vec::as_slice)], What::Life, now);
         let mut tracking: Vec<&[u8]> = vec![b"CLIENT", b"TRACKING", b"ON", b"BCAST"];
         tracking.extend(prefixes.iter().flat_map(|prefix| [b"PREFIX".as_slice(), prefix]));
         link.send(&tracking, What::Tracking, now);
         link
     }
 
-    /// Sends what is due: a PING from time to time, and one for the fence of this number where it is not reached yet and
-    /// no other is on its way. To be called once a turn.
+    /// Sends what is due: a PING from time to time, and two for the fence of this number where it is not reached yet and
+    /// no other is on its way: the second once the first is answered. In the round of its event loop in which Redis
+    /// acknowledged the write it may answer a PING before it pushes, at the round's end, what the write has changed
+    /// (`beforeSleep` in `server.c`); what is sent behind that answer comes in a later round. To be called once a turn.
     pub fn handle_turn(&mut self, now: Instant, fence_wanted: u64) {
-        let has_fence = self.awaited.iter().any(|awaited| matches!(awaited.what, What::Fence(_)));
-        if self.state == State::Tracking && fence_wanted > self.fence_reached && !has_fence {
-            self.ping(What::Fence(fence_wanted), now);
+        let has_fence = self.awaited.iter().any(|awaited| matches!(awaited.what, What::Mark(_) | What::Fence(_)));
+        if let Some(number) = self.marked.take() {
+            self.ping(What::Fence(number), now);
+        } else if self.state == State::Tracking && fence_wanted > self.fence_reached && !has_fence {
+            self.ping(What::Mark(fence_wanted), now);
         } else if self.next_ping <= now {
             self.ping(What::Ping, now);
         }
@@ -275,30 +287,31 @@ impl Link {
         let awaited = self.awaited.pop_front().ok_or(LinkError::Unexpected)?;
         let (sent, words) = (awaited.sent, error_words(frame));
         let begins = |words: &str, starts: &[&str]| starts.iter().any(|start| words.starts_with(start));
+        let is_answer = match &words {
+            Some(words) => begins(words, ERRORS_AS_PONG),
+            None => is_word(frame, b"PONG"),
+        };
         let fence = match (awaited.what, words) {
             // The name is for people; a user who may not give one is served all the same.
-            (What::Name, _) => return Ok(None),
+            (What::Name, _) | (What::Life, None) => return Ok(None),
             (What::Tracking, None) if is_word(frame, b"OK") => {
                 self.state = State::Tracking;
                 return Ok(Some(LinkEvent::Tracking { sent }));
             }
-            (What::Tracking, Some(words)) if !begins(&words, PASSING_ERRORS) => return Err(LinkError::Refused(words)),
-            (What::Ping | What::Fence(_), Some(words)) if begins(&words, ERRORS_AS_PONG) => awaited.what.fence(),
-            (What::Ping | What::Fence(_), None) if is_word(frame, b"PONG") => awaited.what.fence(),
+            (What::Life | What::Tracking, Some(words)) if !begins(&words, PASSING_ERRORS) => {
+                return Err(LinkError::Refused(words));
+            }
+            (What::Ping, _) if is_answer => None,
+            (What::Mark(number), _) if is_answer => {
+                self.marked = Some(number);
+                None
+            }
+            (What::Fence(number), _) if is_answer => Some(number),
             (_, Some(words)) => return Err(LinkError::NotServed(words)),
             (_, None) => return Err(LinkError::Unexpected),
         };
         self.fence_reached = fence.unwrap_or(self.fence_reached);
         Ok(Some(LinkEvent::Answered { sent, fence }))
-    }
-}
-
-impl What {
-    fn fence(self) -> Option<u64> {
-        match self {
-            Self::Fence(number) => Some(number),
-            _ => None,
-        }
     }
 }
 

@@ -47,7 +47,7 @@ fn tracking(now: Instant) -> Link {
     let mut link = Link::new(&[b"fca:".to_vec()], TIMEOUT, now);
     link.handle_turn(now, 0);
     assert!(link.poll_transmit().is_some());
-    assert_eq!(hear(&mut link, b"+OK\r\n+OK\r\n"), Ok(vec![Heard::Tracking(now)]));
+    assert_eq!(hear(&mut link, b"+OK\r\n:-2\r\n+OK\r\n"), Ok(vec![Heard::Tracking(now)]));
     link
 }
 
@@ -77,9 +77,12 @@ fn it_asks_for_every_prefix_and_a_first_answer() {
     link.handle_turn(now, 7);
     let sent = String::from_utf8(link.poll_transmit().unwrap()).unwrap();
     let words: Vec<&str> = sent.lines().filter(|line| !line.starts_with(['*', '$'])).collect();
-    assert_eq!(words.join(" "), "CLIENT SETNAME fca-proxy-link CLIENT TRACKING ON BCAST PREFIX a: PREFIX b: PING");
+    assert_eq!(
+        words.join(" "),
+        "CLIENT SETNAME fca-proxy-link PTTL a: CLIENT TRACKING ON BCAST PREFIX a: PREFIX b: PING"
+    );
     assert_eq!(link.poll_transmit(), None);
-    let heard = hear(&mut link, b"-NOPERM no\r\n+OK\r\n+PONG\r\n");
+    let heard = hear(&mut link, b"-NOPERM no\r\n:-2\r\n+OK\r\n+PONG\r\n");
     assert_eq!(heard, Ok(vec![Heard::Tracking(now), Heard::Answered(now, None)]));
 }
 
@@ -131,7 +134,7 @@ fn an_answer_counts_from_when_its_ping_was_sent() {
 }
 
 #[test]
-fn a_fence_is_reached_by_a_ping_that_was_sent_behind_it() {
+fn a_fence_is_reached_by_the_second_of_two_pings_that_were_sent_behind_it() {
     let now = start();
     let mut link = tracking(now);
     let at = |ms| now + Duration::from_millis(ms);
@@ -144,17 +147,26 @@ fn a_fence_is_reached_by_a_ping_that_was_sent_behind_it() {
     assert_eq!(hear(&mut link, b"+PONG\r\n"), Ok(vec![Heard::Answered(now, None)]));
     link.handle_turn(at(4), 5);
     assert_eq!(pings(&mut link), 0);
-    assert_eq!(hear(&mut link, b"+PONG\r\n"), Ok(vec![Heard::Answered(at(1), Some(3))]));
+    assert_eq!(hear(&mut link, b"+PONG\r\n"), Ok(vec![Heard::Answered(at(1), None)]));
     link.handle_turn(at(5), 5);
     assert_eq!(pings(&mut link), 1);
-    assert_eq!(hear(&mut link, b"+PONG\r\n"), Ok(vec![Heard::Answered(at(5), Some(5))]));
+    assert_eq!(hear(&mut link, b"+PONG\r\n"), Ok(vec![Heard::Answered(at(5), Some(3))]));
     link.handle_turn(at(6), 5);
+    assert_eq!(pings(&mut link), 1);
+    assert_eq!(hear(&mut link, b"+PONG\r\n"), Ok(vec![Heard::Answered(at(6), None)]));
+    link.handle_turn(at(7), 5);
+    assert_eq!(hear(&mut link, b"+PONG\r\n"), Ok(vec![Heard::Answered(at(7), Some(5))]));
+    assert_eq!(pings(&mut link), 1);
+    link.handle_turn(at(8), 5);
     assert_eq!(pings(&mut link), 0);
 }
 
 #[test]
 fn a_server_that_cannot_track_is_told_from_one_that_cannot_now() {
     let said = |replies: &[u8]| hear(&mut Link::new(&[], TIMEOUT, start()), &[b"+OK\r\n", replies].concat());
+    let words = "NOPERM this user has no permissions to run the 'pttl' command";
+    assert_eq!(said(format!("-{words}\r\n").as_bytes()), Err(LinkError::Refused(words.to_owned())));
+    let said = |replies: &[u8]| said(&[b":-2\r\n", replies].concat());
     for words in ["ERR unknown subcommand 'TRACKING'", "NOPERM this user has no permissions", "ERR Prefix overlaps"] {
         assert_eq!(said(format!("-{words}\r\n").as_bytes()), Err(LinkError::Refused(words.to_owned())));
     }
@@ -230,17 +242,22 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 proptest! {
-    /// A queue of what was sent when, and which fence was wanted then, says what each answer means.
+    /// A queue of what was sent when, for which fence, and whether as the first of its two, says what each answer means.
     #[test]
     fn answers_and_fences_come_in_the_order_in_which_they_were_asked(ops in prop::collection::vec(op(), 0..120)) {
         let mut now = start();
         let mut link = tracking(now);
         let mut in_flight = VecDeque::from([(now, None)]);
-        let (mut wanted, mut reached, mut last) = (0, 0, now);
+        let (mut wanted, mut reached, mut last, mut marked) = (0, 0, now, None);
         for op in ops {
             let (bytes, expected) = match op {
                 Op::Answer => match in_flight.pop_front() {
+                    Some((sent, Some((fence, true)))) => {
+                        marked = Some(fence);
+                        (b"+PONG\r\n".to_vec(), vec![Heard::Answered(sent, None)])
+                    }
                     Some((sent, fence)) => {
+                        let fence = fence.map(|(fence, _)| fence);
                         reached = fence.unwrap_or(reached);
                         (b"+PONG\r\n".to_vec(), vec![Heard::Answered(sent, fence)])
                     }
@@ -268,11 +285,13 @@ proptest! {
             }
             link.handle_turn(now, wanted);
             let sent = pings(&mut link);
-            let fence = wanted > reached && !in_flight.iter().any(|(_, fence)| fence.is_some());
-            let due = fence || last + TIMEOUT / 4 <= now;
+            let is_begun = in_flight.iter().any(|(_, fence)| fence.is_some());
+            let first = (wanted > reached && !is_begun).then_some((wanted, true));
+            let fence = marked.take().map(|fence| (fence, false)).or(first);
+            let due = fence.is_some() || last + TIMEOUT / 4 <= now;
             prop_assert_eq!(sent, usize::from(due));
             if due {
-                in_flight.push_back((now, fence.then_some(wanted)));
+                in_flight.push_back((now, fence));
                 last = now;
             }
             prop_assert!(link.poll_timeout() > now);

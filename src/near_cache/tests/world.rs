@@ -11,6 +11,7 @@
 //! what the guarantees of `near_cache` allow him; [`World::take`] says what is broken. Nothing here waits or is random.
 
 mod fingerprint;
+mod redis;
 
 use crate::near_cache::*;
 use std::collections::VecDeque;
@@ -183,8 +184,18 @@ enum Request {
 
 #[derive(Clone)]
 enum Reply {
-    Read { read: Read, value: Option<u8>, life: Life },
-    Written { key: usize, version: usize, is_fenced: bool },
+    /// Where it was for an entry's twin, with what the entry itself had at that moment.
+    Read {
+        read: Read,
+        value: Option<u8>,
+        life: Life,
+        exact: Option<u8>,
+    },
+    Written {
+        key: usize,
+        version: usize,
+        is_fenced: bool,
+    },
 }
 
 /// A reader's question for one key.
@@ -202,7 +213,7 @@ struct Read {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Asks {
     Plainly,
-    /// For the twin, as the entry is not there. The entry's stamp, and when it was sent.
+    /// For the twin, as the entry is not there, and for the entry again. The entry's stamp, and when it was sent.
     ForEntry(Option<Stamp>, u64),
     /// By another command, whose answer is not kept.
     Otherwise,
@@ -481,35 +492,6 @@ impl World {
         Ok(())
     }
 
-    fn execute(&mut self, lane: usize) {
-        match self.lanes[lane].to_redis.pop_front() {
-            None => {}
-            Some(Request::Read { read, life }) => {
-                let pttl = life.unwrap_or_else(|| self.pttl(read.key));
-                if life.is_none() && self.setup.has_pttl_apart {
-                    self.lanes[lane].to_redis.push_front(Request::Read { read, life: Some(pttl) });
-                    return;
-                }
-                self.expire(read.key);
-                let value = self.current(read.key).value;
-                self.lanes[lane].unsent.push_back(Reply::Read { read, value, life: pttl });
-            }
-            Some(Request::Write { key, change, is_fenced }) => {
-                let version = self.add_version(key, Some(change));
-                self.lanes[lane].unsent.push_back(Reply::Written { key, version, is_fenced });
-            }
-        }
-    }
-
-    fn pttl(&self, key: usize) -> Life {
-        let version = self.current(key);
-        match (version.value, version.ends) {
-            (None, _) => Life::from_reply(b":-2\r\n"),
-            (Some(_), None) => Life::from_reply(b":-1\r\n"),
-            (Some(_), Some(ends)) => Life::from_reply(format!(":{}\r\n", (ends - self.now) * 1000).as_bytes()),
-        }
-    }
-
     fn reply(&mut self, lane: usize) -> Result<(), String> {
         match self.lanes[lane].from_redis.pop_front() {
             None => Ok(()),
@@ -518,84 +500,58 @@ impl World {
                 self.floors[key] = self.floors[key].max(version);
                 Ok(())
             }
-            Some(Reply::Read { read, value, life }) => self.reply_to_read(lane, read, value, life),
+            Some(Reply::Read { read, value, life, exact }) => self.reply_to_read(lane, read, value, life, exact),
         }
     }
 
-    fn reply_to_read(&mut self, lane: usize, read: Read, value: Option<u8>, life: Life) -> Result<(), String> {
+    fn reply_to_read(
+        &mut self,
+        lane: usize,
+        read: Read,
+        value: Option<u8>,
+        life: Life,
+        exact: Option<u8>,
+    ) -> Result<(), String> {
         let Read { key, stamp, floors, .. } = read;
-        if value.is_none() && self.is_entry(key) && read.asks != Asks::Otherwise {
-            // The session looks under the other spelling. Nobody is told anything yet.
-            let stamp_of_twin = self.cache.stamp(self.hash(1), self.instant(self.now));
-            let asks = Asks::ForEntry(stamp, read.sent);
-            let read = Read { key: 1, stamp: stamp_of_twin, sent: self.now, floors, asks };
+        let (hash, frame) = (self.hash(key), value.map(|value| frame(key, value)));
+        if read.asks == Asks::Otherwise {
+            self.cache.shown(hash, frame.as_ref().map_or(b"$-1\r\n", |frame| &frame[..]));
+            return self.given(key, value, floors[key], |_| true);
+        }
+        let answer = frame.as_ref().map_or(Answer::Absent, |frame| Answer::Value(frame, life));
+        self.cache.answered(hash, KEYS[key], stamp, &answer);
+        if value.is_none() && self.is_entry(key) {
+            // The session looks under the other spelling, and under this one again. Nobody is told anything yet.
+            let stamp = |key| self.cache.stamp(self.hash(key), self.instant(self.now));
+            let asks = Asks::ForEntry(stamp(0), self.now);
+            let read = Read { key: 1, stamp: stamp(1), sent: self.now, floors, asks };
             self.lanes[lane].to_redis.push_back(Request::Read { read, life: None });
             return Ok(());
         }
         if let Asks::ForEntry(stamp, _) = read.asks {
-            let answer = if value.is_some() { Answer::Elsewhere(KEYS[1]) } else { Answer::Absent };
-            self.cache.answered(self.hash(0), KEYS[0], stamp, &answer);
-        }
-        let frame = value.map(|value| frame(key, value));
-        let answer = frame.as_ref().map_or(Answer::Absent, |frame| Answer::Value(frame, life));
-        match read.asks {
-            Asks::Otherwise => self.cache.shown(self.hash(key), frame.as_ref().map_or(b"$-1\r\n", |frame| &frame[..])),
-            _ => drop(self.cache.answered(self.hash(key), KEYS[key], stamp, &answer)),
-        }
-        if matches!(read.asks, Asks::ForEntry(..)) {
+            self.reply_of_entry(stamp, exact, value.is_some());
+            if value.is_none() && exact.is_some() {
+                return self.given(0, exact, floors[0], |_| true);
+            }
             self.given(0, None, floors[0], |_| true)?;
         }
         self.given(key, value, floors[key], |_| true)
     }
 
-    fn flush(&mut self) {
-        self.left.flushes -= 1;
-        for key in 0..self.keys.len() {
-            if self.current(key).value.is_some() {
-                self.add_version(key, Some(Change::Delete));
-                self.keys[key].is_untold = false;
-            }
-        }
-        // This is told at once.
-        if self.link.is_served && self.link.is_tracking {
-            self.link.unsent.push_back(Told::AllChanged { versions: self.versions() });
-        }
-    }
-
-    /// Whoever asks for a key whose time is over, Redis too, is the one that removes it.
-    fn expire(&mut self, key: usize) {
-        let key = &mut self.keys[key];
-        key.is_untold |= std::mem::take(&mut key.is_overdue);
-    }
-
-    fn round_ends(&mut self) {
-        for lane in &mut self.lanes {
-            lane.from_redis.append(&mut lane.unsent);
-        }
-        self.link.from_redis.append(&mut self.link.unsent);
-        for (place, key) in self.keys.iter_mut().enumerate() {
-            if std::mem::take(&mut key.is_untold) && self.link.is_served && self.link.is_tracking {
-                self.link.from_redis.push_back(Told::Changed { key: place, version: key.versions.len() - 1 });
-            }
-        }
+    /// Redis said what the entry had, at the moment at which its twin was read.
+    fn reply_of_entry(&mut self, stamp: Option<Stamp>, exact: Option<u8>, has_twin: bool) {
+        let frame = exact.map(|value| frame(0, value));
+        let answer = match &frame {
+            Some(frame) => Answer::Value(frame, Life::Unknown),
+            None if has_twin => Answer::Elsewhere(KEYS[1]),
+            None => Answer::Absent,
+        };
+        self.cache.answered(self.hash(0), KEYS[0], stamp, &answer);
     }
 
     fn link_connects(&mut self) {
         self.link = Link { is_connected: true, is_served: true, has_asked: true, ..Link::default() };
         self.link.to_redis.push_back(Ask::Tracking { sent: self.now });
-    }
-
-    fn link_executes(&mut self) {
-        let Some(ask) = self.link.to_redis.pop_front() else { return };
-        let told = match ask {
-            Ask::Tracking { sent } => {
-                self.link.is_tracking = true;
-                Told::Tracking { sent }
-            }
-            // Of what changed in this round it is told behind this.
-            Ask::Ping { sent, fence } => Told::Pong { sent, fence, versions: self.versions_told() },
-        };
-        self.link.unsent.push_back(told);
     }
 
     fn link_hears(&mut self) {
@@ -627,54 +583,6 @@ impl World {
         for (floor, version) in self.floors.iter_mut().zip(versions) {
             *floor = (*floor).max(version);
         }
-    }
-
-    fn tick(&mut self) {
-        self.left.ticks -= 1;
-        self.now += 1;
-        for key in 0..self.keys.len() {
-            if self.current(key).ends == Some(self.now) {
-                self.add_version(key, None);
-                self.keys[key].is_untold = false;
-                self.keys[key].is_overdue = true;
-            }
-        }
-    }
-
-    /// The key changes; no change is that its time is over.
-    fn add_version(&mut self, key: usize, change: Option<Change>) -> usize {
-        let number = self.keys[key].versions.len();
-        let is_set = change == Some(Change::Set);
-        let value = if self.setup.has_equal_bytes { number % 2 } else { number % 256 };
-        let version = Version {
-            value: is_set.then(|| u8::try_from(value).unwrap()),
-            made: self.now,
-            ends: self.setup.life.filter(|_| is_set).map(|life| self.now + life),
-        };
-        let key = &mut self.keys[key];
-        key.versions.push(version);
-        key.is_untold = true;
-        key.is_overdue = false;
-        number
-    }
-
-    fn current(&self, key: usize) -> Version {
-        *self.keys[key].versions.last().expect("a key has a version from the beginning")
-    }
-
-    fn versions(&self) -> [usize; 2] {
-        std::array::from_fn(|key| self.keys.get(key).map_or(0, |key| key.versions.len() - 1))
-    }
-
-    /// The versions of which the link is told before this round ends.
-    fn versions_told(&self) -> [usize; 2] {
-        let mut versions = self.versions();
-        for (key, version) in self.keys.iter().zip(&mut versions) {
-            if key.is_untold || key.is_overdue {
-                *version = 0;
-            }
-        }
-        versions
     }
 
     fn hash(&self, key: usize) -> KeyHash {

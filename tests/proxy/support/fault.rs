@@ -2,12 +2,14 @@
 //!
 //! Cuts a connection after so many bytes, in the middle of a frame if the test wants; holds one direction and lets it
 //! go on; delays; refuses connections by not listening, as a dead host's kernel does. A cut is counted from the moment
-//! it is asked for, over all connections.
+//! it is asked for, over all connections. The near cache's link is told from the other connections by what it asks for,
+//! so that either can be silenced while the other goes on.
 
 use super::port::{listener, listener_again};
 use super::wait::{SOON, wait_until};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -20,6 +22,18 @@ pub(crate) enum Direction {
     /// From the server to the proxy.
     Replies,
 }
+
+/// What a connection carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Carries {
+    /// What the near cache hears of changes.
+    Invalidations,
+    /// Anything else: clients' requests.
+    Requests,
+}
+
+/// The name that the near cache's link gives itself, before it asks for anything.
+const LINK_WORD: &[u8] = b"fca-proxy-link";
 
 /// A listening pipe; all its connections are cut when it is dropped.
 pub(crate) struct Pipe {
@@ -40,13 +54,31 @@ struct State {
     connections: usize,
     requests: Flow,
     replies: Flow,
-    open: Vec<TcpStream>,
+    open: Vec<(Arc<Kind>, TcpStream)>,
+}
+
+/// What is known of one connection.
+#[derive(Default)]
+struct Kind {
+    /// Whether it is the near cache's link.
+    is_link: AtomicBool,
+}
+
+impl Kind {
+    fn carries(&self) -> Carries {
+        match self.is_link.load(Ordering::SeqCst) {
+            true => Carries::Invalidations,
+            false => Carries::Requests,
+        }
+    }
 }
 
 /// What the test asked of one direction.
 #[derive(Default)]
 struct Flow {
-    held: bool,
+    invalidations_held: bool,
+    requests_held: bool,
+    link_delay: Duration,
     delay: Duration,
     /// Bytes until the cut; `None` is no cut.
     cut_after: Option<usize>,
@@ -87,12 +119,24 @@ impl Pipe {
 
     /// Lets nothing pass this way, and closes nothing.
     pub(crate) fn hold(&self, direction: Direction) {
-        self.change(|state| state.flow(direction).held = true);
+        self.hold_what(Carries::Invalidations, direction);
+        self.hold_what(Carries::Requests, direction);
+    }
+
+    /// Lets nothing of this kind pass this way, and closes nothing.
+    pub(crate) fn hold_what(&self, what: Carries, direction: Direction) {
+        self.change(|state| *state.flow(direction).held(what) = true);
     }
 
     /// Ends [`Self::hold`]; what was held arrives late.
     pub(crate) fn go_on(&self, direction: Direction) {
-        self.change(|state| state.flow(direction).held = false);
+        self.go_on_what(Carries::Invalidations, direction);
+        self.go_on_what(Carries::Requests, direction);
+    }
+
+    /// Ends [`Self::hold_what`]; what was held arrives late.
+    pub(crate) fn go_on_what(&self, what: Carries, direction: Direction) {
+        self.change(|state| *state.flow(direction).held(what) = false);
     }
 
     /// Delays every chunk that passes this way.
@@ -100,9 +144,19 @@ impl Pipe {
         self.change(|state| state.flow(direction).delay = by);
     }
 
+    /// Delays every chunk of the near cache's link that passes this way.
+    pub(crate) fn delay_link(&self, direction: Direction, by: Duration) {
+        self.change(|state| state.flow(direction).link_delay = by);
+    }
+
     /// Cuts all connections now.
     pub(crate) fn cut_all(&self) {
-        self.change(State::close_all);
+        self.change(|state| state.close(|_| true));
+    }
+
+    /// Cuts the connections that carry this now.
+    pub(crate) fn cut(&self, what: Carries) {
+        self.change(|state| state.close(|kind| kind.carries() == what));
     }
 
     /// Stops to listen: new connections are refused.
@@ -133,7 +187,7 @@ impl Drop for Pipe {
     fn drop(&mut self) {
         self.change(|state| {
             state.ended = true;
-            state.close_all();
+            state.close(|_| true);
         });
         let _ = TcpStream::connect(self.address);
         if let Some(acceptor) = self.acceptor.take() {
@@ -150,9 +204,22 @@ impl State {
         }
     }
 
-    fn close_all(&mut self) {
-        for stream in self.open.drain(..) {
-            let _ = stream.shutdown(Shutdown::Both);
+    fn close(&mut self, chosen: impl Fn(&Kind) -> bool) {
+        self.open.retain(|(kind, stream)| {
+            let keep = !chosen(kind);
+            if !keep {
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+            keep
+        });
+    }
+}
+
+impl Flow {
+    fn held(&mut self, what: Carries) -> &mut bool {
+        match what {
+            Carries::Invalidations => &mut self.invalidations_held,
+            Carries::Requests => &mut self.requests_held,
         }
     }
 }
@@ -190,29 +257,36 @@ fn join_up(client: TcpStream, server: TcpStream, shared: &Arc<Shared>) {
     }
     let mut state = shared.state.lock().expect("no pump panics");
     state.connections += 1;
-    state.open.extend([duplicate(&client), duplicate(&server)]);
+    let kind = Arc::new(Kind::default());
+    state.open.extend([(Arc::clone(&kind), duplicate(&client)), (Arc::clone(&kind), duplicate(&server))]);
     drop(state);
     let ways = [(Direction::Requests, duplicate(&client), duplicate(&server)), (Direction::Replies, server, client)];
     for (direction, from, to) in ways {
-        let shared = Arc::clone(shared);
+        let (shared, kind) = (Arc::clone(shared), Arc::clone(&kind));
         // Ends with its sockets, which the pipe closes at the latest when it is dropped.
-        thread::spawn(move || pump(direction, from, to, &shared));
+        thread::spawn(move || pump(direction, from, to, &kind, &shared));
     }
 }
 
-fn pump(direction: Direction, mut from: TcpStream, mut to: TcpStream, shared: &Shared) {
+fn pump(direction: Direction, mut from: TcpStream, mut to: TcpStream, kind: &Kind, shared: &Shared) {
     let mut chunk = vec![0; 64 * 1024];
     loop {
         let read = from.read(&mut chunk).unwrap_or(0);
         if read == 0 {
             break;
         }
+        if direction == Direction::Requests && chunk[..read].windows(LINK_WORD.len()).any(|word| word == LINK_WORD) {
+            kind.is_link.store(true, Ordering::SeqCst);
+        }
         let mut state = shared.state.lock().expect("no pump panics");
-        while state.flow(direction).held && !state.ended {
+        while *state.flow(direction).held(kind.carries()) && !state.ended {
             state = shared.changed.wait(state).expect("no pump panics");
         }
         let flow = state.flow(direction);
-        let delay = flow.delay;
+        let delay = match kind.carries() {
+            Carries::Invalidations => flow.delay.max(flow.link_delay),
+            Carries::Requests => flow.delay,
+        };
         let (pass, cut) = match flow.cut_after {
             Some(left) if left < read => (left, true),
             Some(left) => {

@@ -230,7 +230,7 @@ impl Dialogue {
     }
 
     /// What a Redis answers to the commands by which clients introduce themselves; `None` for all others.
-    fn handshake_reply(&mut self, command: &[Vec<u8>]) -> Option<Vec<u8>> {
+    pub(crate) fn handshake_reply(&mut self, command: &[Vec<u8>]) -> Option<Vec<u8>> {
         let word = |at: usize| command.get(at).map(|word| word.to_ascii_uppercase()).unwrap_or_default();
         let reply: &[u8] = match (word(0).as_slice(), word(1).as_slice()) {
             (b"HELLO", version) => {

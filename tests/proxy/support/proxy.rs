@@ -168,6 +168,17 @@ impl Proxy {
         self.process.ended().is_none()
     }
 
+    /// SIGSTOP: clients are neither answered nor disconnected.
+    pub(crate) fn freeze(&self) {
+        self.process.signal(Signal::STOP);
+        wait_until(SOON, "the proxy stands still", || self.process.is_stopped());
+    }
+
+    /// SIGCONT: goes on where it stopped, with what had piled up.
+    pub(crate) fn thaw(&self) {
+        self.process.signal(Signal::CONT);
+    }
+
     /// SIGTERM; the caller waits with [`Self::exit_status`].
     pub(crate) fn terminate(&self) {
         self.process.signal(Signal::TERM);

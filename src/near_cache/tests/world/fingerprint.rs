@@ -52,9 +52,9 @@ impl World {
             replies.len().hash(&mut to);
             for reply in replies {
                 match reply {
-                    Reply::Read { read, value, life } => {
+                    Reply::Read { read, value, life, exact } => {
                         self.hash_read(read, &mut to);
-                        (value, life_number(*life)).hash(&mut to);
+                        (value, exact, life_number(*life)).hash(&mut to);
                     }
                     Reply::Written { key, version, is_fenced } => (4, key, version, is_fenced).hash(&mut to),
                 }
@@ -97,7 +97,8 @@ impl Clone for NearCache {
             is_untracked: AtomicBool::new(self.is_untracked.load(Ordering::SeqCst)),
             fences_wanted: copy(&self.fences_wanted),
             fences_reached: copy(&self.fences_reached),
-            fence_notifier: OnceLock::new(),
+            distrusted: AtomicU64::new(self.distrusted()),
+            notifier: OnceLock::new(),
         }
     }
 }
