@@ -16,5 +16,5 @@ mod ttl;
 pub use docs::append_docs;
 pub use help::append_help;
 pub use introspection::{Filter, Introspection};
-pub use parse::{Expiry, Form, Query, Request, parse};
+pub use parse::{Expiry, Form, Query, Request, parse, valid};
 pub use ttl::{Lifetime, TtlBounds, Write};

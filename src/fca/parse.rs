@@ -248,7 +248,11 @@ fn is(word: &[u8], option: &[u8]) -> bool {
     word.eq_ignore_ascii_case(option)
 }
 
-fn valid(namespace: &[u8]) -> Result<&[u8], ReplyError> {
+/// The namespace, if it is one by its form.
+///
+/// # Errors
+/// `ERR invalid namespace`.
+pub fn valid(namespace: &[u8]) -> Result<&[u8], ReplyError> {
     if key::namespace_is_valid(namespace) { Ok(namespace) } else { Err(ReplyError::new("ERR invalid namespace")) }
 }
 

@@ -29,6 +29,13 @@ use lookup::{Ask, look_up, look_up_all};
 use std::rc::Rc;
 use store::{Answer, delete, store};
 
+/// FCA.GET of a question and no more, which is nearly every request of the family: there are no options to look for.
+pub(super) fn get(call: &Call<'_>, session: &mut Session, namespace: &[u8], question: &[u8]) -> Handled {
+    let looked_up = fca::valid(namespace)
+        .and_then(|namespace| look_up(call, session, namespace, Query::Text(question), Ask::Value));
+    looked_up.unwrap_or_else(|error| call.reject(session, &error))
+}
+
 /// Carries out an FCA command outside a transaction.
 pub(super) fn handle(call: &Call<'_>, session: &mut Session, which: Fca, arguments: &[&[u8]]) -> Handled {
     match fca::parse(which, arguments).and_then(|request| carry_out(call, session, &request)) {

@@ -8,7 +8,7 @@ use super::{
     Client, Route, Settings, blocking, exclusive, fca, forward, gate, lane_key, learned, local, login, near, pubsub,
     stream, tracking, transaction,
 };
-use crate::command::{self, Command, Effect, Flags, Kind, Local};
+use crate::command::{self, Command, Effect, Fca, Flags, Kind, Local};
 use crate::metrics::{Family, Outcome};
 use crate::resp::{Arguments, Protocol, ReplyError};
 use crate::session::{Ending, Mode, Session};
@@ -142,6 +142,10 @@ fn carry_out(
                     call.route = &apart;
                 }
                 return near::forward(&call, session, *effect, request);
+            }
+            Some(Command { kind: Kind::Fca(Fca::Get), name, .. }) if request.len() == 3 => {
+                session.last_command = name;
+                return fca::get(&call, session, &request[1], &request[2]);
             }
             None if is_http(&request[0]) => {
                 session.ending = Ending::AfterReplies;

@@ -8,7 +8,7 @@
 
 use super::settings::Namespace;
 use std::cell::{Cell, RefCell};
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 use std::rc::Rc;
 
 /// How many sets there are: twice as many questions, half a megabyte of table.
@@ -78,7 +78,11 @@ impl Spellings {
     /// What a question is known by.
     #[inline]
     pub(super) fn hash(&self, name: &[u8], query: &[u8]) -> u64 {
-        self.seed.hash_one((name, query))
+        let mut hasher = self.seed.build_hasher();
+        // Where the one ends and the other begins is compared later.
+        hasher.write(name);
+        hasher.write(query);
+        hasher.finish()
     }
 
     /// Hands what was made of this question, with its entry's text, to `take`, if it is known.
