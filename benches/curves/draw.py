@@ -4,7 +4,7 @@ import html
 import math
 
 PANEL_WIDTH, PANEL_HEIGHT = 440, 300
-LEFT, RIGHT, TOP, BOTTOM = 62, 16, 34, 46
+LEFT, RIGHT, TOP, BOTTOM = 62, 30, 34, 46
 LEGEND_ROW = 20
 
 # A colour and a shape for each series, so that they differ in grey too; on a light and on a dark page.
