@@ -100,7 +100,7 @@ pub(super) enum Found<'a> {
 
 /// Bytes that an entry takes besides its key and value: its places in quick_cache's table and lists, twice over while
 /// those grow, and the head of its allocation.
-const ENTRY_OVERHEAD_BYTES: u64 = 160;
+const ENTRY_OVERHEAD_BYTES: u64 = 112;
 
 /// How many of its largest entries a part has room for: one that took more would drop most of the others, and above
 /// 97 % of the room quick_cache takes it and drops it at once.

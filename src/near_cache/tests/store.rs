@@ -11,7 +11,7 @@ const SIZE_CLASSES: [usize; 36] = [
 ];
 
 /// What an entry takes besides.
-const OVERHEAD: u64 = 160;
+const OVERHEAD: u64 = 112;
 
 fn options(bytes_max: u64, value_bytes_max: usize) -> NearCacheOptions {
     NearCacheOptions {
