@@ -7,7 +7,7 @@
 
 use super::entry::write_read;
 use super::forward;
-use super::request::{Call, Handled};
+use super::request::{Call, Handled, looks_up};
 use super::step::{Step, To, Turn, Waiter};
 use super::{Client, Core, Route};
 use crate::command::{Command, Effect, Flags, KeyPositions};
@@ -126,6 +126,10 @@ pub(super) fn forward(call: &Call<'_>, session: &mut Session, effect: Effect, re
         && let Some(near) = &call.client.core.near_cache
         && let Route::Lane(lane, node) = call.route
     {
+        // A question before it may yet be asked in its other spelling, and what is behind that must not be older.
+        if looks_up(session) && (effect == Effect::AnyKeys || request.iter().skip(1).any(|key| near.tracks(key))) {
+            return Handled::WaitUntilAnswered;
+        }
         match effect {
             Effect::Get if request.len() == 2 => return get(call, session, lane, node, request),
             Effect::Get | Effect::None => {}

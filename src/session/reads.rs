@@ -54,6 +54,11 @@ impl Reads {
                 || self.0.iter().any(|&other| other == read || other.is_of_another_kind(read)))
     }
 
+    /// Whether this read is on its way more than once.
+    pub fn has_several(&self, read: Read) -> bool {
+        self.0.iter().filter(|&&other| other == read).count() > 1
+    }
+
     /// A read was sent.
     pub fn begin(&mut self, read: Read) {
         self.0.push_back(read);
@@ -83,7 +88,9 @@ mod tests {
         reads.begin(key);
         reads.begin(key);
         assert!(reads.hold_up(key) && !reads.hold_up(other) && reads.hold_up(Read::of_entry(16)));
+        assert!(reads.has_several(key));
         reads.end(key);
+        assert!(!reads.has_several(key));
         assert!(reads.hold_up(key));
         reads.end(key);
         reads.end(key);

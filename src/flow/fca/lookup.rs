@@ -177,8 +177,8 @@ pub(in crate::flow) fn on_looked_up(
             near::answered(&turn.client.core, reading.key, exact, reading.stamp, &answer);
         }
         let absent = lookup.ask.is_absent(frame);
-        if absent && lane.accepts().is_ok() {
-            return ask_for_twin(turn, lookup, lane, note);
+        if (absent || is_overtaken(&turn, &lookup)) && lane.accepts().is_ok() {
+            return ask_for_twin(turn, lookup, lane, note, frame);
         }
         // Replies come in the order of the questions, so the oldest look-up is this one.
         turn.session.lookups.pop_front();
@@ -192,6 +192,13 @@ pub(in crate::flow) fn on_looked_up(
         both.iter().find(|value| !lookup.ask.is_absent(value)).or_else(|| both.first()).copied().unwrap_or(frame);
     let absent = lookup.ask.is_absent(frame);
     finish(turn, &lookup, frame, absent);
+}
+
+/// Whether the same entry was asked for before in the same pipeline and is being asked for again, in its other spelling: the
+/// answer to that will be newer than this one, and comes first. Both are asked for again then, behind it.
+fn is_overtaken(turn: &Turn<'_>, lookup: &Lookup) -> bool {
+    let is_first = matches!(turn.to, To::Slot(slot) if turn.session.replies.is_first(slot));
+    !is_first && lookup.reading.as_ref().is_some_and(|reading| turn.session.reads.has_several(reading.read))
 }
 
 /// Tells the near cache what the upstream said of the last spelling, and of the exact one where that was asked again.
@@ -224,13 +231,14 @@ fn tell_last(
     }
 }
 
-fn ask_for_twin(turn: Turn<'_>, mut lookup: Lookup, lane: &Rc<Lane<Waiter>>, note: &[u8]) {
+/// Asks for both spellings, where there are two; `frame` is what the upstream has said of the exact one.
+fn ask_for_twin(turn: Turn<'_>, mut lookup: Lookup, lane: &Rc<Lane<Waiter>>, note: &[u8], frame: &[u8]) {
     let prefix_bytes = lookup.prefix_bytes as usize;
     // The command is sent now: what the session writes from here on comes behind it.
     turn.session.lookups.pop_front();
     let Some(twin) = twin_key(&lookup.namespace, note, prefix_bytes) else {
-        let frame: &[u8] = if lookup.ask == Ask::Value { encode::nil_frame(turn.session.protocol) } else { b":-2\r\n" };
-        return finish(turn, &lookup, frame, true);
+        let absent = lookup.ask.is_absent(frame);
+        return finish(turn, &lookup, frame, absent);
     };
     let (ask, exact) = (lookup.ask, key_of_note(note, prefix_bytes));
     if let (Some(reading), Some(cache)) = (&mut lookup.reading, &turn.client.core.near_cache) {

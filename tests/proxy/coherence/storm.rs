@@ -5,7 +5,7 @@
 //! acknowledged before the read began; nothing written elsewhere stays unseen for longer than `link_timeout`, or,
 //! while the link is well, than a push takes. `COHERENCE_SECONDS` sets how long it takes, `COHERENCE_SEED` what happens.
 
-use super::versions::{Effect, Fault, Floor, PIPELINED_QUESTION, PROXIES, Question, Seen, Side, Staleness};
+use super::versions::{Effect, Fault, Floor, PROXIES, Question, Seen, Side, Staleness};
 use super::{hits, is_up, key_of, tracking_proxy};
 use crate::support::client::{Client, encode};
 use crate::support::fault::{Carries, Direction, Pipe};
@@ -680,8 +680,7 @@ impl<'s> Visitor<'s> {
         for asked in &mut asked {
             let reply = self.connections[at].try_reply()?;
             asked.question.raise(&mut asked.floor, &self.seen);
-            let what = if asked.by_key { "GET in a pipeline" } else { PIPELINED_QUESTION };
-            self.judge(what, asked, &reply);
+            self.judge("a read in a pipeline", asked, &reply);
         }
         Ok(())
     }

@@ -13,10 +13,6 @@ use std::time::{Duration, Instant};
 /// How many proxies there are.
 pub(super) const PROXIES: usize = 2;
 
-/// How a question is asked that has others behind it in the same pipeline. It may take two steps, and those behind it
-/// are on their way when the second is sent: they may be older than its answer.
-pub(super) const PIPELINED_QUESTION: &str = "FCA.GET in a pipeline";
-
 /// A spelling of a question: 0 without a question mark, 1 with it.
 pub(super) type Side = usize;
 
@@ -165,7 +161,7 @@ impl Question {
     /// A reply that comes behind others must not fall behind these either, although all were asked for at once.
     pub(super) fn raise(&self, floor: &mut Floor, seen: &Seen) {
         for (side, floor) in floor.sides.iter_mut().enumerate() {
-            let before = seen.0.get(&(self.number, side)).filter(|(_, how)| *how != PIPELINED_QUESTION);
+            let before = seen.0.get(&(self.number, side));
             *floor = (*floor).max(before.map_or(0, |(version, _)| *version));
         }
     }
