@@ -314,7 +314,7 @@ fn a_reply_whose_upstream_goes_away_ends_its_client_and_nobody_else() {
     // Its first byte may take long on a busy machine; what is frozen is given up soon.
     let proxy = Proxy::start(ProxyOptions {
         upstream: Some(pipe.url()),
-        config: "[upstream]\ntimeout = \"6s\"\ndead_after = \"6s\"\n".into(),
+        config: "[upstream]\ntimeout = \"4s\"\ndead_after = \"4s\"\n".into(),
         arguments: vec!["--workers", "1"],
         ..ProxyOptions::default()
     });
@@ -322,6 +322,7 @@ fn a_reply_whose_upstream_goes_away_ends_its_client_and_nobody_else() {
     wait_until(SOON, "the upstream is up", || other.command(["GET", "small"]) == Value::bulk("s"));
     for frozen in [false, true] {
         let mut client = raw(proxy.address());
+        client.set_read_timeout(Some(SOON * 3)).unwrap();
         if !frozen {
             pipe.cut_after(Direction::Replies, 5 * MIB);
         }

@@ -242,6 +242,8 @@ impl Dialogue {
                 return Some([head, facts, version, rest].concat().into_bytes());
             }
             (b"PING", _) => b"+PONG\r\n",
+            // The near cache's link asks whether it may ask that.
+            (b"PTTL", b"FCA:") => b":-2\r\n",
             (b"SELECT" | b"AUTH" | b"RESET", _) => b"+OK\r\n",
             (b"CLIENT", b"ID") => b":7\r\n",
             (b"CLIENT", _) => b"+OK\r\n",
