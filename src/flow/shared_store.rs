@@ -1,4 +1,4 @@
-//! The embedded store as the workers share it: the one lock of the program.
+//! The embedded store as the workers share it: behind one lock.
 //!
 //! Guarantees that it is held for one request, or one step of a long one, and only where there is no upstream; and that
 //! a panic under it costs the command in which it happens, not those behind it. Leaves commands to the store.

@@ -8,7 +8,7 @@
 //! - nothing is served unless a PING over the link that was sent less than `near_cache.link_timeout` ago was answered, so
 //!   that whoever's write is seen at the latest that long after it, whatever stalls, and within a push where nothing does;
 //! - once a write of a client of ours is acknowledged, nothing older is served: it is told to [`NearCache::written`] first.
-//!   Where its keys are not known, nothing is served until the link has answered a PING sent after it (the *fence*);
+//!   Where its keys are not known, nothing is served until the link has answered two PINGs sent after it (the *fence*);
 //! - reads never go backwards: what the upstream answers to any read of ours takes the place of what is kept;
 //! - nothing outlives its key in the upstream, or `near_cache.ttl_max`.
 //!

@@ -32,6 +32,10 @@ impl Read {
 /// With how many reads under way a further one is compared; where there are more, it is taken for one of them.
 const COMPARED_MAX: usize = 64;
 
+/// Among how many reads under way one is counted: as many as a client has in flight by default, so that what is counted for
+/// each does not grow with a longer pipeline.
+const COUNTED_MAX: usize = 1024;
+
 /// How many reads there is room kept for while none is on its way.
 const READS_KEPT: usize = 16;
 
@@ -54,9 +58,9 @@ impl Reads {
                 || self.0.iter().any(|&other| other == read || other.is_of_another_kind(read)))
     }
 
-    /// Whether this read is on its way more than once.
+    /// Whether this read is on its way more than once; taken to be where very many are.
     pub fn has_several(&self, read: Read) -> bool {
-        self.0.iter().filter(|&&other| other == read).count() > 1
+        self.0.len() > COUNTED_MAX || self.0.iter().filter(|&&other| other == read).count() > 1
     }
 
     /// A read was sent.
