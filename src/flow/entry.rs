@@ -5,7 +5,7 @@
 
 use super::request::Call;
 use super::settings::Namespace;
-use crate::fca::Query;
+use crate::fca::{Form, Query};
 use crate::key::{self, Digest, ParamsError};
 use crate::metrics::Limit;
 use crate::resp::{ReplyError, encode};
@@ -46,6 +46,16 @@ impl Entry {
         let entry = Self::derive_anew(call, name, query, text)?;
         spellings.asked(hash, name, question, &entry.namespace, &entry.text);
         Ok(entry)
+    }
+
+    /// The entries of several queries, all of this form.
+    pub(super) fn derive_all(
+        call: &Call<'_>,
+        name: &[u8],
+        queries: &[&[u8]],
+        form: Form,
+    ) -> Result<Vec<Self>, ReplyError> {
+        queries.iter().map(|query| Self::derive(call, name, form.query(query), Vec::new())).collect()
     }
 
     fn derive_anew(call: &Call<'_>, name: &[u8], query: Query<'_>, mut text: Vec<u8>) -> Result<Self, ReplyError> {

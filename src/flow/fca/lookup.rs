@@ -11,7 +11,7 @@ use super::super::settings::Namespace;
 use super::super::step::{Step, To, Turn, Waiter, is_outage};
 use super::super::{Core, Route};
 use super::{Call, Handled, embedded};
-use crate::fca::Query;
+use crate::fca::{Form, Query};
 use crate::key::Digest;
 use crate::metrics::{Counter, GetResult, NamespaceLabel, Outcome};
 use crate::near_cache::{Answer, Life};
@@ -301,10 +301,7 @@ pub(super) fn look_up_all(
     queries: &[&[u8]],
 ) -> Result<Handled, ReplyError> {
     let recorder = &call.client.core.recorder;
-    let entries: Vec<Entry> = queries
-        .iter()
-        .map(|query| Entry::derive(call, name, Query::Text(query), Vec::new()))
-        .collect::<Result<_, _>>()?;
+    let entries = Entry::derive_all(call, name, queries, Form::Text)?;
     let enabled = entries.first().is_some_and(|entry| entry.namespace.enabled);
     match call.route {
         Route::Embedded(store) if enabled => embedded::look_up_all(call, session, store, &entries),

@@ -9,7 +9,7 @@ use super::lookup::Ask;
 use super::store::{Answer, derive_all_to_store, write_delete, write_store, write_within};
 use super::{Call, Handled};
 use crate::command::Fca;
-use crate::fca::{self, Query, Request};
+use crate::fca::{self, Form, Query, Request};
 use crate::resp::{ReplyError, encode};
 use crate::session::{Session, Shape};
 
@@ -27,10 +27,7 @@ fn queue_request(call: &Call<'_>, session: &mut Session, request: &Request<'_>) 
         Request::Ttl { namespace, query } => queue_lookup(call, session, namespace, query, Ask::Ttl),
         Request::Pttl { namespace, query } => queue_lookup(call, session, namespace, query, Ask::Pttl),
         Request::Mget { namespace, queries } => {
-            let entries: Vec<Entry> = queries
-                .iter()
-                .map(|query| Entry::derive(call, namespace, Query::Text(query), Vec::new()))
-                .collect::<Result<_, _>>()?;
+            let entries = Entry::derive_all(call, namespace, queries, Form::Text)?;
             entries.iter().for_each(|entry| queue_written(call, entry));
             let shapes = entries.iter().map(|entry| lookup_shape(call, entry, Ask::Value)).collect();
             Ok(queue_shaped(call, session, Shape::Each(shapes), |commands| {
@@ -45,10 +42,7 @@ fn queue_request(call: &Call<'_>, session: &mut Session, request: &Request<'_>) 
             queue_store(call, session, namespace, &items, None, Answer::Count)
         }
         Request::Del { namespace, queries, form } => {
-            let entries: Vec<Entry> = queries
-                .iter()
-                .map(|query| Entry::derive(call, namespace, form.query(query), Vec::new()))
-                .collect::<Result<_, _>>()?;
+            let entries = Entry::derive_all(call, namespace, queries, form)?;
             if !entries.iter().all(|entry| entry.namespace.enabled) {
                 return Ok(queue_shaped(call, session, Shape::Here(b":0\r\n".to_vec()), |_| {}));
             }

@@ -221,10 +221,7 @@ pub(super) fn delete(
     queries: &[&[u8]],
     form: Form,
 ) -> Result<Handled, ReplyError> {
-    let entries: Vec<Entry> = queries
-        .iter()
-        .map(|query| Entry::derive(call, name, form.query(query), Vec::new()))
-        .collect::<Result<_, _>>()?;
+    let entries = Entry::derive_all(call, name, queries, form)?;
     if entries.iter().any(|entry| waits_for_lookup(session, entry)) {
         return Ok(Handled::WaitUntilAnswered);
     }
