@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Notify;
+use tokio::task::yield_now;
 use tokio::time::{sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +32,10 @@ const REST_AFTER_PANIC: Duration = Duration::from_secs(1);
 
 /// What is read at once: some thousand keys.
 const READ_BYTES: usize = 64 << 10;
+
+/// Keys that are told in one turn of the task: the control thread has clients to accept as well, and one push may hold
+/// hundreds of thousands.
+const KEYS_PER_TURN: u32 = 512;
 
 /// What the link needs to know of the upstream and the configuration.
 #[derive(Debug)]
@@ -264,7 +269,7 @@ impl Keeper {
                     Ok(_) => {
                         link.handle_bytes(&input);
                         input.clear();
-                        self.hear(&mut link, began)
+                        self.hear(&mut link, began).await
                     }
                     Err(error) => return Reason::Io(error),
                 },
@@ -289,7 +294,8 @@ impl Keeper {
     }
 
     /// Tells the near cache what came on a link that began then.
-    fn hear(&mut self, link: &mut Link, began: Instant) -> Result<(), LinkError> {
+    async fn hear(&mut self, link: &mut Link, began: Instant) -> Result<(), LinkError> {
+        let mut keys = 0;
         while let Some(event) = link.poll_event()? {
             match event {
                 LinkEvent::Tracking { sent } => {
@@ -299,6 +305,10 @@ impl Keeper {
                 LinkEvent::Invalidate(key) => {
                     self.near_cache.invalidate(key);
                     self.recorder.add(Counter::NearInvalidations, 1);
+                    keys += 1;
+                    if keys % KEYS_PER_TURN == 0 {
+                        yield_now().await;
+                    }
                 }
                 LinkEvent::InvalidateAll => {
                     self.near_cache.invalidate_all();
@@ -433,18 +443,41 @@ mod tests {
         Arc::new(NearCache::new(options, clock::now()))
     }
 
+    /// A near cache whose link is kept, to a server that the test plays.
+    struct Bench {
+        near_cache: Arc<NearCache>,
+        registry: Arc<crate::metrics::Registry>,
+        ended: CancellationToken,
+        local: LocalSet,
+        task: tokio::task::JoinHandle<()>,
+    }
+
+    impl Bench {
+        fn new(listener: &TcpListener) -> Self {
+            let address = Address::Tcp("127.0.0.1".to_owned(), listener.local_addr().unwrap().port());
+            let (near_cache, ended, local) = (near_cache(), CancellationToken::new(), LocalSet::new());
+            let mut config = Config::default();
+            config.near_cache.link_timeout = LINK_TIMEOUT;
+            let registry = crate::metrics::Registry::new(crate::metrics::BuildInfo { version: "", revision: "" }, []);
+            let kept = keep(Arc::clone(&near_cache), address, Arc::new(config), registry.recorder(), ended.clone());
+            let task = local.spawn_local(kept);
+            Self { near_cache, registry, ended, local, task }
+        }
+    }
+
     /// Answers as a server that tracks, until it is told to end its connections.
     async fn track(listener: TcpListener, cut: Arc<Notify>) {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
             tokio::select! {
-                () = answer(&mut stream) => {}
+                () = answer(&mut stream, "") => {}
                 () = cut.notified() => {}
             }
         }
     }
 
-    async fn answer(stream: &mut TcpStream) {
+    /// Answers as a server that tracks, and says this as soon as it does.
+    async fn answer(stream: &mut TcpStream, push: &str) {
         let mut input = [0; 4096];
         loop {
             let read = stream.read(&mut input).await.unwrap_or(0);
@@ -453,6 +486,7 @@ mod tests {
                 let reply = match word {
                     "HELLO" => "%1\r\n$7\r\nversion\r\n$6\r\n7.0.15\r\n",
                     "CLIENT" => "+OK\r\n",
+                    "BCAST" => push,
                     "PTTL" => ":-2\r\n",
                     "PING" => "+PONG\r\n",
                     _ => continue,
@@ -477,17 +511,11 @@ mod tests {
     #[tokio::test]
     async fn it_opens_fences_and_closes_the_near_cache() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = Address::Tcp("127.0.0.1".to_owned(), listener.local_addr().unwrap().port());
-        let (near_cache, cut, ended) = (near_cache(), Arc::new(Notify::new()), CancellationToken::new());
-        let mut config = Config::default();
-        config.near_cache.link_timeout = LINK_TIMEOUT;
-        let registry = crate::metrics::Registry::new(crate::metrics::BuildInfo { version: "", revision: "" }, []);
-        let kept = keep(Arc::clone(&near_cache), address, Arc::new(config), registry.recorder(), ended.clone());
+        let cut = Arc::new(Notify::new());
+        let Bench { near_cache, registry, ended, local, task } = Bench::new(&listener);
+        local.spawn_local(track(listener, Arc::clone(&cut)));
         let is_open = || near_cache.is_open(clock::now());
         let flushes = || registry.counter(Counter::NearFlushes);
-        let local = LocalSet::new();
-        local.spawn_local(track(listener, Arc::clone(&cut)));
-        let task = local.spawn_local(kept);
         let test = async {
             until("tracking runs", is_open).await;
             for _ in 0..3 {
@@ -507,5 +535,32 @@ mod tests {
             assert!(!is_open(), "nobody listens any more");
         };
         local.run_until(test).await;
+    }
+
+    #[tokio::test]
+    async fn a_push_of_many_keys_leaves_turns_to_the_other_tasks_of_its_thread() {
+        const KEYS: u64 = 100_000;
+        /// Less than a millisecond's work.
+        const IN_A_TURN_MAX: u64 = 2_000;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let Bench { registry, local, .. } = Bench::new(&listener);
+        local.spawn_local(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let keys: String = (0..KEYS).map(|at| format!("$14\r\nfca:x:{at:08}\r\n")).collect();
+            let push = format!(">2\r\n$10\r\ninvalidate\r\n*{KEYS}\r\n{keys}");
+            answer(&mut stream, &push).await;
+        });
+        let another_task = async {
+            let (mut heard, mut most) = (0, 0);
+            while heard < KEYS {
+                yield_now().await;
+                let now = registry.counter(Counter::NearInvalidations);
+                most = most.max(now - heard);
+                heard = now;
+            }
+            most
+        };
+        let most = timeout(SOON, local.run_until(another_task)).await.expect("all keys are heard of");
+        assert!(most <= IN_A_TURN_MAX, "{most} keys in one turn");
     }
 }

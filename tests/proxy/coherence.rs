@@ -102,10 +102,7 @@ impl Bench {
     /// How many GETs Redis has carried out.
     #[track_caller]
     fn gets(&self) -> u64 {
-        let stats = self.redis.info("commandstats");
-        let calls =
-            stats.get("cmdstat_get").and_then(|get| get.split(',').next()?.strip_prefix("calls=")?.parse().ok());
-        calls.unwrap_or(0)
+        self.redis.calls("get")
     }
 }
 

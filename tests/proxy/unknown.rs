@@ -15,9 +15,7 @@ fn redis_with_strange_names() -> Redis {
 
 /// How often the server was asked what a command is.
 fn lessons(redis: &Redis) -> u64 {
-    let stats = redis.info("commandstats");
-    let calls = stats.get("cmdstat_command|info").and_then(|stat| stat.strip_prefix("calls=")?.split(',').next());
-    calls.map_or(0, |calls| calls.parse().unwrap())
+    redis.calls("command|info")
 }
 
 #[test]

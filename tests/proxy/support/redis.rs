@@ -91,6 +91,14 @@ impl Redis {
             .collect()
     }
 
+    /// How often it has carried out a command, named as in INFO COMMANDSTATS.
+    #[track_caller]
+    pub(crate) fn calls(&self, command: &str) -> u64 {
+        let stats = self.info("commandstats");
+        let calls = |stat: &String| stat.split(',').next()?.strip_prefix("calls=")?.parse().ok();
+        stats.get(&format!("cmdstat_{command}")).map_or(0, |stat| calls(stat).expect("calls come first"))
+    }
+
     /// SIGKILL; waits for the end.
     pub(crate) fn kill(&mut self) {
         self.process = None;
