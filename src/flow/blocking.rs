@@ -8,7 +8,7 @@
 use super::exclusive::{self, Taken};
 use super::request::{Call, Handled};
 use super::step::{Step, To, Turn, unreachable_frame};
-use super::{Client, Route, forward, near};
+use super::{Client, Route, forward, tell};
 use crate::command::{self, Command, Effect};
 use crate::config::OnUnreachable;
 use crate::metrics::Outcome;
@@ -88,7 +88,7 @@ fn frame_without_upstream(client: &Client, nothing: Nothing, protocol: Protocol)
 pub(super) fn on_reply(turn: Turn<'_>, nothing: Nothing, frame: &[u8]) {
     // What the others may change is no string, which is all that the near cache has.
     if nothing == Nothing::Unknown {
-        near::tell(turn.client, &Written::Unknown);
+        tell::written(turn.client, &Written::Unknown);
     }
     if forward::says_outage(frame) {
         return finish_unreachable(turn, nothing);

@@ -12,7 +12,7 @@
 
 use super::request::{Call, Handled};
 use super::step::{Step, To, Turn, Waiter};
-use super::{Client, Route, SharedStore, fca, near};
+use super::{Client, Route, SharedStore, fca, tell};
 use crate::clock;
 use crate::key;
 use crate::metrics::{Counter, Outcome};
@@ -125,7 +125,7 @@ pub(super) fn on_reply(turn: Turn<'_>, mut flush: Box<Flush>, lane: &Rc<Lane<Wai
             let mut reply = Vec::new();
             encode::integer(&mut reply, flush.removed);
             turn.client.core.recorder.add(Counter::Flushes, 1);
-            near::tell(turn.client, &Written::Unknown);
+            tell::written(turn.client, &Written::Unknown);
             return turn.finish(&reply, Outcome::Ok);
         }
         encode::command(&mut command, &flush.scan());

@@ -29,6 +29,7 @@ mod shared_store;
 mod spellings;
 mod step;
 mod stream;
+mod tell;
 mod tracking;
 mod transaction;
 

@@ -9,7 +9,7 @@
 use super::exclusive::{self, Taken};
 use super::request::{Call, Handled};
 use super::step::{Step, To, Turn, Waiter};
-use super::{Client, Route, forward, near};
+use super::{Client, Route, forward, tell};
 use crate::command::Command;
 use crate::metrics::{Family, Outcome};
 use crate::resp::{Arguments, Protocol, ReplyError, encode};
@@ -177,7 +177,7 @@ pub(super) fn on_frame(lane: &Rc<Lane<Waiter>>, frame: &[u8]) -> bool {
         let in_resp2_mode = session.modes.has(Mode::Subscribed) || subscribing.is_some();
         match said(frame, in_resp2_mode && session.protocol == Protocol::Resp2, session.modes.has(Mode::Monitor)) {
             Said::Reply => return false,
-            Said::Push => near::on_push(client, frame),
+            Said::Push => tell::on_push(client, frame),
             Said::Confirmation(kind, subscribes, count) => {
                 let before = session.modes.subscriptions.of(kind);
                 session.modes.confirm(kind, subscribes, count);

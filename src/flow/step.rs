@@ -13,7 +13,7 @@ use super::login::{self, Login};
 use super::near::{self, Reading};
 use super::pubsub::{self, Subscribe};
 use super::transaction::Exec;
-use super::{Client, exclusive, fca, flush, learned, local, tracking, transaction};
+use super::{Client, exclusive, fca, flush, learned, local, tell, tracking, transaction};
 use crate::config::OnUnreachable;
 use crate::metrics::{Family, Outcome};
 use crate::near_cache::{KeyHash, Written};
@@ -50,8 +50,8 @@ pub(super) enum To {
 pub enum Step {
     /// It is the client's reply, as it is.
     Forward,
-    /// The same, of a command that may have changed what the near cache has.
-    Write(Written),
+    /// The same, of a command of which the near cache is to be told.
+    Tell(Written),
     /// It is the value of a key that the near cache may have.
     Read(Box<Reading>),
     /// It is the values of these keys, as far as they are tracked.
@@ -118,7 +118,7 @@ impl Step {
         matches!(
             self,
             Self::Forward
-                | Self::Write(_)
+                | Self::Tell(_)
                 | Self::Read(_)
                 | Self::Mget(_)
                 | Self::Block(_)
@@ -234,12 +234,12 @@ pub(super) fn on_reply(lane: &Rc<Lane<Waiter>>, answered: Popped<Waiter>, note: 
 fn take_step(turn: Turn<'_>, step: Step, lane: &Rc<Lane<Waiter>>, note: &[u8], frame: &[u8]) {
     match step {
         Step::Forward => turn.finish_forwarded(frame),
-        Step::Write(written) => {
-            near::on_written(turn.client, turn.session, &written);
+        Step::Tell(written) => {
+            tell::on_written(turn.client, turn.session, &written);
             turn.finish_forwarded(frame);
         }
         Step::Read(reading) => near::on_read(turn, &reading, note, frame),
-        Step::Mget(shown) => near::on_shown(turn, &shown, frame),
+        Step::Mget(shown) => tell::on_shown(turn, &shown, frame),
         Step::Swallow | Step::Life => {}
         Step::StoreFirst => fca::on_stored_first(lane, frame),
         Step::Lookup(lookup) => fca::on_looked_up(turn, lookup, lane, note, frame),
@@ -276,8 +276,8 @@ pub(super) fn on_failure(waiter: Waiter, deadline: Instant, failure: &Failure, n
     match &step {
         Step::Read(reading) => turn.session.reads.end(reading.read),
         // It may have been carried out, and is not acknowledged: the upstream says whether its keys have changed.
-        Step::Write(_) | Step::Mget(_) | Step::Store(_) | Step::Delete(_) => {
-            turn.session.writes = turn.session.writes.saturating_sub(1);
+        Step::Tell(_) | Step::Mget(_) | Step::Store(_) | Step::Delete(_) => {
+            turn.session.untold = turn.session.untold.saturating_sub(1);
         }
         _ => {}
     }
@@ -287,7 +287,7 @@ pub(super) fn on_failure(waiter: Waiter, deadline: Instant, failure: &Failure, n
         return turn.finish_error(words);
     }
     match step {
-        Step::Forward | Step::Write(_) | Step::Read(_) | Step::Mget(_) => turn.finish_unreachable(),
+        Step::Forward | Step::Tell(_) | Step::Read(_) | Step::Mget(_) => turn.finish_unreachable(),
         Step::Swallow | Step::Life | Step::StoreFirst => {}
         Step::Lookup(lookup) => fca::on_lookup_failed(turn, &lookup),
         Step::Store(store) => fca::on_store_failed(turn, &store),

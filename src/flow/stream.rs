@@ -14,7 +14,7 @@
 
 use super::request::{Call, is_http};
 use super::step::{Step, To, Waiter, took, unreachable_frame};
-use super::{Client, Route, exclusive, lane_key, near, transaction};
+use super::{Client, Route, exclusive, lane_key, near, tell, transaction};
 use crate::command::{self, Command, Fca, Kind};
 use crate::metrics::{Family, Limit, Outcome};
 use crate::near_cache::Written;
@@ -118,15 +118,15 @@ pub fn begin(
     }
     let slot = session.replies.open();
     // Of what it writes, that much is known which has arrived.
-    let step = match near::written_by_part(client, command, begun) {
+    let step = match tell::written_by_part(client, command, begun) {
         written if queueing => {
             transaction::queue_write(client, written);
             Step::Queued
         }
         Written::Nothing => Step::Forward,
         written => {
-            session.writes += 1;
-            Step::Write(written)
+            session.untold += 1;
+            Step::Tell(written)
         }
     };
     let waiter = Waiter { client: Rc::clone(client), to: To::Slot(slot), step, family };
@@ -258,7 +258,7 @@ pub(super) fn takes_parts(lane: &Rc<Lane<Waiter>>, waiter: &Waiter, declared: us
         return Some(Room::Free);
     }
     let as_it_is = match &waiter.step {
-        Step::Forward | Step::Write(_) | Step::Read(_) | Step::Mget(_) => true,
+        Step::Forward | Step::Tell(_) | Step::Read(_) | Step::Mget(_) => true,
         Step::Exec(exec) => exec.queued.is_plain(),
         _ => false,
     };

@@ -8,7 +8,7 @@ use super::exclusive::{self, Taken};
 use super::forward;
 use super::request::{Call, Handled};
 use super::step::{Step, To, Turn, Waiter, unreachable_frame};
-use super::{Client, Route, clients, fca, gate, local, near};
+use super::{Client, Route, clients, fca, gate, local, tell};
 use crate::command::{Command, Effect, Kind, Local, Transaction as Which};
 use crate::config::OnUnreachable;
 use crate::metrics::{Family, Outcome};
@@ -99,7 +99,7 @@ pub(super) fn queue(
     arguments: &[&[u8]],
 ) -> Handled {
     let effect = command.map_or(Effect::AnyKeys, |command| command.effect);
-    queue_write(call.client, near::written_by(call.client, effect, request));
+    queue_write(call.client, tell::written_by(call.client, effect, request));
     match command.map(|command| (command, command.kind)) {
         Some((_, Kind::Transaction(Which::Exec))) if request.len() > 1 => exec_abort(call, session),
         Some((_, Kind::Transaction(Which::Exec))) => exec(call, session, request),
@@ -313,7 +313,7 @@ pub(super) fn on_reply(turn: Turn<'_>, step: Step, frame: &[u8]) {
     let outcome = if frame[0] == b'-' { Outcome::Error } else { Outcome::Ok };
     match step {
         Step::Exec(exec) => {
-            near::tell(turn.client, &exec.written);
+            tell::written(turn.client, &exec.written);
             on_executed(turn, &exec.queued, frame, outcome);
         }
         _ => turn.finish(frame, outcome),

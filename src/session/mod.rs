@@ -53,8 +53,8 @@ pub struct Session {
     pub lookups: VecDeque<u64>,
     /// Reads under way that an answer from the near cache could overtake.
     pub reads: Reads,
-    /// Writes under way, as far as the near cache has to hear of them.
-    pub writes: u32,
+    /// Commands under way whose outcome the near cache has to hear of: what they may have changed, or will show.
+    pub untold: u32,
     /// No further request is carried out before this slot is filled: the last one changes what they mean.
     gate: Option<Slot>,
     /// Whether that one is a blocking command, which waits in the server on a connection that the session has for itself.
@@ -122,7 +122,7 @@ impl Session {
             modes: Modes::default(),
             lookups: VecDeque::new(),
             reads: Reads::default(),
-            writes: 0,
+            untold: 0,
             gate: None,
             blocks: false,
             lesson: Lesson::None,

@@ -6,9 +6,9 @@
 use super::super::Route;
 use super::super::entry::{Entry, write_read};
 use super::super::gather::Gather;
-use super::super::near;
 use super::super::settings::Namespace;
 use super::super::step::{Step, To, Turn, Waiter, is_outage};
+use super::super::tell;
 use super::{Call, Handled, embedded};
 use crate::fca::{Expiry, Form, Lifetime, Query, TtlBounds, Write};
 use crate::metrics::{Limit, NamespaceLabel, Outcome, SetResult};
@@ -153,12 +153,12 @@ fn send(
     write: &Write,
 ) {
     let twin = entry.twin_key();
-    let (label, written) = (entry.namespace.label, near::written_entry(call.client, entry.key(), twin.as_deref()));
+    let (label, written) = (entry.namespace.label, tell::written_entry(call.client, entry.key(), twin.as_deref()));
     // Not stored, as far as is known, until the first reply has come: the second may come over another connection.
     let said = twin.as_ref().map(|_| Said::Nothing);
     let step = Step::Store(Store { label, written, said });
     let write_first = |out: &mut Vec<u8>| write_store(out, entry.key(), value, write);
-    session.writes += 1;
+    session.untold += 1;
     let Some(twin) = twin else {
         return lane.push_with(call.deadline, call.waiter(to, step), &[], write_first);
     };
@@ -189,7 +189,7 @@ pub(in crate::flow) fn on_stored_first(lane: &Lane<Waiter>, frame: &[u8]) {
 
 /// The upstream said whether an entry was stored.
 pub(in crate::flow) fn on_stored(turn: Turn<'_>, store: &Store, frame: &[u8]) {
-    near::on_written(turn.client, turn.session, &store.written);
+    tell::on_written(turn.client, turn.session, &store.written);
     let recorder = &turn.client.core.recorder;
     match store.said.unwrap_or_else(|| Said::of(frame)) {
         Said::Stored => {
@@ -233,10 +233,10 @@ pub(super) fn delete(
             let gather = Gather::count(slot, call.family, call.deadline, entries.len() as u32);
             for (index, entry) in entries.iter().enumerate() {
                 let twin = entry.twin_key();
-                let written = near::written_entry(call.client, entry.key(), twin.as_deref());
+                let written = tell::written_entry(call.client, entry.key(), twin.as_deref());
                 let step = Step::Delete(Delete { label: entry.namespace.label, written });
                 let waiter = call.waiter(To::Part(Rc::clone(&gather), index as u32), step);
-                session.writes += 1;
+                session.untold += 1;
                 lane.push_with(call.deadline, waiter, &[], |out| write_delete(out, entry.key(), twin.as_deref()));
             }
         }
@@ -260,7 +260,7 @@ pub(super) fn write_delete(out: &mut Vec<u8>, key: &[u8], twin: Option<&[u8]>) {
 
 /// The upstream said how many spellings of an entry were removed.
 pub(in crate::flow) fn on_deleted(turn: Turn<'_>, delete: &Delete, frame: &[u8]) {
-    near::on_written(turn.client, turn.session, &delete.written);
+    tell::on_written(turn.client, turn.session, &delete.written);
     match frame[0] {
         b':' => {
             turn.client.core.recorder.fca_deleted(delete.label, u64::from(frame != b":0\r\n"));

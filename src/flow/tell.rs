@@ -1,0 +1,117 @@
+//! What the near cache is told: which commands may have changed what it has, or shown it to their client.
+//!
+//! Guarantees: whoever's command is answered, the near cache has heard of it before the client does; of a command whose
+//! keys are not known, that it may have changed any. Leaves what follows from it to `near_cache`.
+
+use super::Client;
+use super::forward;
+use super::request::{Call, Handled};
+use super::step::{Step, Turn, Waiter};
+use crate::command::{Command, Effect, Flags, KeyPositions};
+use crate::near_cache::{KeyHash, NearCache, Written};
+use crate::resp::{Arguments, elements, payload};
+use crate::session::Session;
+use crate::upstream::Lane;
+
+/// Within how many bytes a push of invalidations says that it is one.
+const PUSH_HEAD_BYTES: usize = 64;
+
+/// Sends a command whose reply the near cache has to hear of.
+pub(super) fn send(
+    call: &Call<'_>,
+    session: &mut Session,
+    lane: &Lane<Waiter>,
+    request: Arguments<'_>,
+    step: Step,
+) -> Handled {
+    if lane.accepts().is_ok() {
+        session.untold += 1;
+    }
+    forward::send(call, session, lane, request, step)
+}
+
+/// What a command of this effect may change.
+pub(super) fn written_by(client: &Client, effect: Effect, request: Arguments<'_>) -> Written {
+    match (&client.core.near_cache, effect) {
+        (Some(near), Effect::Keys | Effect::Get | Effect::Mget) => near.written_by(request.iter().skip(1)),
+        (Some(_), Effect::AnyKeys) => Written::Unknown,
+        (Some(_), Effect::AllKeys) => Written::All,
+        _ => Written::Nothing,
+    }
+}
+
+/// The same of a request of which `begun` is there: what else it names is not known, but where its only key has come.
+pub(super) fn written_by_part(client: &Client, command: Option<&Command>, begun: Arguments<'_>) -> Written {
+    let effect = command.map_or(Effect::AnyKeys, |command| command.effect);
+    match (client.core.near_cache.is_some() && effect != Effect::None, command) {
+        (false, _) => Written::Nothing,
+        (true, Some(Command { keys: KeyPositions { first: 1, last: 1, .. }, flags, .. }))
+            if begun.len() > 1 && !flags.contains(Flags::MOVABLE_KEYS) =>
+        {
+            written_by(client, effect, begun)
+        }
+        (true, _) => Written::Unknown,
+    }
+}
+
+/// The keys of an MGET, if any of them is tracked.
+pub(super) fn shown_by(near: &NearCache, request: Arguments<'_>) -> Option<Box<[Option<KeyHash>]>> {
+    let mut keys = request.iter().skip(1);
+    if !keys.any(|key| near.tracks(key)) {
+        return None;
+    }
+    Some(request.iter().skip(1).map(|key| near.tracks(key).then(|| near.hash(key))).collect())
+}
+
+/// The upstream answered MGET.
+pub(super) fn on_shown(turn: Turn<'_>, shown: &[Option<KeyHash>], frame: &[u8]) {
+    turn.session.untold = turn.session.untold.saturating_sub(1);
+    if let Some(near) = &turn.client.core.near_cache {
+        let values = elements(frame).filter(|values| values.len() == shown.len()).unwrap_or_default();
+        for (place, key) in shown.iter().enumerate() {
+            if let Some(key) = key {
+                near.shown(*key, values.get(place).copied().unwrap_or_default());
+            }
+        }
+    }
+    turn.finish_forwarded(frame);
+}
+
+/// A forwarded write was answered: what it says is the client's only once the near cache has heard of it.
+pub(super) fn on_written(client: &Client, session: &mut Session, written: &Written) {
+    session.untold = session.untold.saturating_sub(1);
+    self::written(client, written);
+}
+
+/// What writing an entry under this key, and removing its other spelling, changes.
+pub(super) fn written_entry(client: &Client, key: &[u8], twin: Option<&[u8]>) -> Written {
+    match (&client.core.near_cache, twin) {
+        (None, _) => Written::Nothing,
+        (Some(near), None) => Written::One(near.hash(key)),
+        (Some(near), Some(twin)) => Written::Two(near.hash(key), near.hash(twin)),
+    }
+}
+
+/// Tells the near cache, if there is one, what was written.
+pub(super) fn written(client: &Client, written: &Written) {
+    if let Some(near) = &client.core.near_cache {
+        near.written(written);
+    }
+}
+
+/// A client that tracks keys itself is about to be told what the link may not have said yet: it would read the old value
+/// over another connection, and keep that. In RESP2 it is told so by a message
+/// (<https://redis.io/docs/latest/develop/reference/client-side-caching/>, "two connections mode").
+pub(super) fn on_push(client: &Client, frame: &[u8]) {
+    let Some(near) = &client.core.near_cache else { return };
+    let head = &frame[..frame.len().min(PUSH_HEAD_BYTES)];
+    if memchr::memmem::find(head, b"invalidate").is_none() {
+        return;
+    }
+    let Some(what) = elements(frame).and_then(|parts| parts.last().copied()) else { return };
+    if let Some(keys) = elements(what) {
+        keys.into_iter().filter_map(payload).for_each(|key| near.invalidate(key));
+    } else if matches!(what, b"_\r\n" | b"$-1\r\n" | b"*-1\r\n") {
+        near.invalidate_all();
+    }
+}
