@@ -5,21 +5,22 @@
 //! nor in a mode, transaction, database or login that makes its connection differ. Leaves
 //! what is kept, and for how long, to `near_cache`; what it is told of to `tell.rs`.
 
+use super::call::{Call, Handled};
 use super::entry::write_read;
 use super::forward;
-use super::request::{Call, Handled, looks_up};
-use super::step::{Step, To, Turn, Waiter};
-use super::{Core, Route, tell};
+use super::step::{Reply, Step, Task, To, Turn, Waiter};
+use super::tell::{self, Tell};
+use super::{Client, Core, Route};
 use crate::command::Effect;
 use crate::metrics::{Counter, Outcome};
 use crate::near_cache::{Answer, Kept, KeyHash, Life, LookUp, NearCache, Stamp, Written};
 use crate::resp::Arguments;
 use crate::session::{Read, Session};
-use crate::upstream::{Lane, Node};
+use crate::upstream::{Failure, Lane, Node};
 use std::time::{Duration, Instant};
 
 /// A read of a tracked key that is on its way.
-pub struct Reading {
+pub(super) struct Reading {
     /// What it is to the session.
     pub(super) read: Read,
     pub(super) key: KeyHash,
@@ -103,7 +104,7 @@ impl Plan<'_> {
     ) -> Reading {
         session.reads.begin(read);
         if self.stamp.is_some() {
-            let waiter = call.waiter(To::Nowhere, Step::Life);
+            let waiter = call.waiter(To::Nowhere, Step::Foretell);
             lane.push_with(call.deadline, waiter, &[], |out| write_read(out, b"PTTL", key));
         }
         Reading { read, key: self.key, stamp: self.stamp, life: Life::Unknown, exact: None }
@@ -124,7 +125,7 @@ pub(super) fn forward(call: &Call<'_>, session: &mut Session, effect: Effect, re
         && let Route::Lane(lane, node) = call.route
     {
         // A question before it may yet be asked in its other spelling, and what is behind that must not be older.
-        if looks_up(session) && (effect == Effect::AnyKeys || request.iter().skip(1).any(|key| near.tracks(key))) {
+        if session.looks_up() && (effect == Effect::AnyKeys || request.iter().skip(1).any(|key| near.tracks(key))) {
             return Handled::WaitUntilAnswered;
         }
         match effect {
@@ -132,15 +133,15 @@ pub(super) fn forward(call: &Call<'_>, session: &mut Session, effect: Effect, re
             Effect::Get | Effect::None => {}
             Effect::Mget => {
                 if let Some(shown) = tell::shown_by(near, request) {
-                    return tell::send(call, session, lane, request, Step::Mget(shown));
+                    return tell::send(call, session, lane, request, shown);
                 }
             }
             Effect::Keys => match near.written_by(request.iter().skip(1)) {
                 Written::Nothing => {}
-                written => return tell::send(call, session, lane, request, Step::Tell(written)),
+                written => return tell::send(call, session, lane, request, Tell(written)),
             },
-            Effect::AnyKeys => return tell::send(call, session, lane, request, Step::Tell(Written::Unknown)),
-            Effect::AllKeys => return tell::send(call, session, lane, request, Step::Tell(Written::All)),
+            Effect::AnyKeys => return tell::send(call, session, lane, request, Tell(Written::Unknown)),
+            Effect::AllKeys => return tell::send(call, session, lane, request, Tell(Written::All)),
         }
     }
     forward::forward(call, session, request)
@@ -170,7 +171,7 @@ fn get(
     let slot = session.replies.open();
     let read = of_key(plan.key);
     let reading = plan.send(call, session, lane, read, key);
-    let waiter = call.waiter(To::Slot(slot), Step::Read(Box::new(reading)));
+    let waiter = call.waiter(To::Slot(slot), reading);
     lane.push_with(call.deadline, waiter, key, |out| out.extend_from_slice(request.bytes()));
     Handled::Done
 }
@@ -183,26 +184,36 @@ pub(super) fn count_hit(call: &Call<'_>) {
     recorder.request(call.family, Outcome::Ok, Duration::ZERO);
 }
 
-/// The upstream said how long the key has still to live that is read next.
-pub(super) fn on_life(lane: &Lane<Waiter>, frame: &[u8]) {
-    lane.with_oldest(|waiter| {
-        if let Some(Waiter { step: Step::Read(reading), .. }) = waiter {
-            reading.life = Life::from_reply(frame);
-        } else if let Some(Waiter { step: Step::Lookup(lookup), .. }) = waiter
-            && let Some(reading) = &mut lookup.reading
-        {
-            reading.life = Life::from_reply(frame);
+impl Task for Reading {
+    fn on_reply(self: Box<Self>, turn: Turn<'_>, reply: Reply<'_>) {
+        turn.session.reads.end(self.read);
+        if let Some(answer) = answer(reply.frame, self.life) {
+            answered(&turn.client.core, self.key, reply.note, self.stamp, &answer);
         }
-    });
-}
-
-/// The upstream answered GET of a tracked key.
-pub(super) fn on_read(turn: Turn<'_>, reading: &Reading, key: &[u8], frame: &[u8]) {
-    turn.session.reads.end(reading.read);
-    if let Some(answer) = answer(frame, reading.life) {
-        answered(&turn.client.core, reading.key, key, reading.stamp, &answer);
+        turn.finish_forwarded(reply.frame);
     }
-    turn.finish_forwarded(frame);
+
+    fn on_failure(self: Box<Self>, turn: Turn<'_>, failure: &Failure) {
+        turn.session.reads.end(self.read);
+        turn.finish_failed(failure);
+    }
+
+    fn foretold(&mut self, frame: &[u8]) {
+        self.life = Life::from_reply(frame);
+    }
+
+    fn takes_parts(&self) -> bool {
+        true
+    }
+
+    fn on_first_part(&self, client: &Client) {
+        // It is too large to be kept, and its client has what it says from now on.
+        tell::written(client, &Written::One(self.key));
+    }
+
+    fn on_last_part(&self, session: &mut Session) {
+        session.reads.end(self.read);
+    }
 }
 
 /// What a reply to GET says of its key.
@@ -221,27 +232,5 @@ pub(super) fn answered(core: &Core, hash: KeyHash, key: &[u8], stamp: Option<Sta
         Kept::Kept => core.recorder.add(Counter::NearFills, 1),
         Kept::Refused if stamp.is_some() => core.recorder.add(Counter::NearFillsRefused, 1),
         Kept::Refused | Kept::AsBefore | Kept::Nothing => {}
-    }
-}
-
-/// A reply that is too large to be kept is about to be handed to its client in pieces.
-pub(super) fn on_first_part(waiter: &Waiter) {
-    match &waiter.step {
-        Step::Read(reading) => tell::written(&waiter.client, &Written::One(reading.key)),
-        Step::Tell(written) => tell::written(&waiter.client, written),
-        Step::Mget(shown) => {
-            tell::written(&waiter.client, &Written::any(shown.iter().flatten().map(|key| Written::One(*key))))
-        }
-        Step::Exec(exec) => tell::written(&waiter.client, &exec.written),
-        _ => {}
-    }
-}
-
-/// A request whose reply was handed over in pieces is over.
-pub(super) fn on_last_part(session: &mut Session, step: &Step) {
-    match step {
-        Step::Read(reading) => session.reads.end(reading.read),
-        Step::Tell(_) | Step::Mget(_) => session.untold = session.untold.saturating_sub(1),
-        _ => {}
     }
 }

@@ -4,14 +4,14 @@
 //! keys are not known, that it may have changed any. Leaves what follows from it to `near_cache`.
 
 use super::Client;
+use super::call::{Call, Handled};
 use super::forward;
-use super::request::{Call, Handled};
-use super::step::{Step, Turn, Waiter};
+use super::step::{Reply, Task, Turn, Waiter};
 use crate::command::{Command, Effect, Flags, KeyPositions};
 use crate::near_cache::{KeyHash, NearCache, Written};
 use crate::resp::{Arguments, elements, payload};
 use crate::session::Session;
-use crate::upstream::Lane;
+use crate::upstream::{Failure, Lane};
 
 /// Within how many bytes a push of invalidations says that it is one.
 const PUSH_HEAD_BYTES: usize = 64;
@@ -22,12 +22,76 @@ pub(super) fn send(
     session: &mut Session,
     lane: &Lane<Waiter>,
     request: Arguments<'_>,
-    step: Step,
+    task: impl Task + 'static,
 ) -> Handled {
     if lane.accepts().is_ok() {
         session.untold += 1;
     }
-    forward::send(call, session, lane, request, step)
+    forward::send(call, session, lane, request, task)
+}
+
+/// A forwarded command that may have changed this: what it is answered is the client's only once the near cache has heard.
+pub(super) struct Tell(pub(super) Written);
+
+impl Task for Tell {
+    fn on_reply(self: Box<Self>, turn: Turn<'_>, reply: Reply<'_>) {
+        turn.session.told();
+        written(turn.client, &self.0);
+        turn.finish_forwarded(reply.frame);
+    }
+
+    fn on_failure(self: Box<Self>, turn: Turn<'_>, failure: &Failure) {
+        // It may have been carried out, and is not acknowledged: the upstream says whether its keys have changed.
+        turn.session.told();
+        turn.finish_failed(failure);
+    }
+
+    fn takes_parts(&self) -> bool {
+        true
+    }
+
+    fn on_first_part(&self, client: &Client) {
+        written(client, &self.0);
+    }
+
+    fn on_last_part(&self, session: &mut Session) {
+        session.told();
+    }
+}
+
+/// MGET of these keys, as far as they are tracked.
+pub(super) struct Show(Box<[Option<KeyHash>]>);
+
+impl Task for Show {
+    fn on_reply(self: Box<Self>, turn: Turn<'_>, reply: Reply<'_>) {
+        turn.session.told();
+        if let Some(near) = &turn.client.core.near_cache {
+            let values = elements(reply.frame).filter(|values| values.len() == self.0.len()).unwrap_or_default();
+            for (place, key) in self.0.iter().enumerate() {
+                if let Some(key) = key {
+                    near.shown(*key, values.get(place).copied().unwrap_or_default());
+                }
+            }
+        }
+        turn.finish_forwarded(reply.frame);
+    }
+
+    fn on_failure(self: Box<Self>, turn: Turn<'_>, failure: &Failure) {
+        turn.session.told();
+        turn.finish_failed(failure);
+    }
+
+    fn takes_parts(&self) -> bool {
+        true
+    }
+
+    fn on_first_part(&self, client: &Client) {
+        written(client, &Written::any(self.0.iter().flatten().map(|key| Written::One(*key))));
+    }
+
+    fn on_last_part(&self, session: &mut Session) {
+        session.told();
+    }
 }
 
 /// What a command of this effect may change.
@@ -54,33 +118,13 @@ pub(super) fn written_by_part(client: &Client, command: Option<&Command>, begun:
     }
 }
 
-/// The keys of an MGET, if any of them is tracked.
-pub(super) fn shown_by(near: &NearCache, request: Arguments<'_>) -> Option<Box<[Option<KeyHash>]>> {
+/// What is told of an MGET, if any of its keys is tracked.
+pub(super) fn shown_by(near: &NearCache, request: Arguments<'_>) -> Option<Show> {
     let mut keys = request.iter().skip(1);
     if !keys.any(|key| near.tracks(key)) {
         return None;
     }
-    Some(request.iter().skip(1).map(|key| near.tracks(key).then(|| near.hash(key))).collect())
-}
-
-/// The upstream answered MGET.
-pub(super) fn on_shown(turn: Turn<'_>, shown: &[Option<KeyHash>], frame: &[u8]) {
-    turn.session.untold = turn.session.untold.saturating_sub(1);
-    if let Some(near) = &turn.client.core.near_cache {
-        let values = elements(frame).filter(|values| values.len() == shown.len()).unwrap_or_default();
-        for (place, key) in shown.iter().enumerate() {
-            if let Some(key) = key {
-                near.shown(*key, values.get(place).copied().unwrap_or_default());
-            }
-        }
-    }
-    turn.finish_forwarded(frame);
-}
-
-/// A forwarded write was answered: what it says is the client's only once the near cache has heard of it.
-pub(super) fn on_written(client: &Client, session: &mut Session, written: &Written) {
-    session.untold = session.untold.saturating_sub(1);
-    self::written(client, written);
+    Some(Show(request.iter().skip(1).map(|key| near.tracks(key).then(|| near.hash(key))).collect()))
 }
 
 /// What writing an entry under this key, and removing its other spelling, changes.

@@ -164,6 +164,17 @@ impl Session {
         self.modes.is_plain() && !self.transaction.is_queueing()
     }
 
+    /// Whether an earlier request may still ask for a second spelling.
+    #[inline]
+    pub fn looks_up(&self) -> bool {
+        !self.lookups.is_empty() && self.replies.in_flight() > 0
+    }
+
+    /// The near cache has heard of the outcome of a command, or it has none.
+    pub fn told(&mut self) {
+        self.untold = self.untold.saturating_sub(1);
+    }
+
     /// Whether everything that was asked for is answered and written, and nothing more will be.
     pub fn has_ended(&self) -> bool {
         self.ending != Ending::No && self.replies.in_flight() == 0 && self.replies.unsent().is_empty()

@@ -5,8 +5,8 @@
 use super::super::entry::{Entry, write_read};
 use super::super::transaction::{queue_shaped, queue_write};
 use super::super::{introspect, tell};
-use super::lookup::Ask;
-use super::store::{Answer, derive_all_to_store, write_delete, write_store, write_within};
+use super::ask::{Answer, Ask};
+use super::store::{derive_all_to_store, write_delete, write_store, write_within};
 use super::{Call, Handled};
 use crate::command::Fca;
 use crate::fca::{self, Form, Query, Request};
