@@ -90,9 +90,9 @@ pub(super) fn look_up(
         Route::Embedded(store) => embedded::look_up(call, session, store, &entry, ask),
         Route::Lane(lane, node) if lane.accepts().is_ok() => {
             let mut plan = plan(call, session, node, &entry, ask);
-            let hit = plan.as_mut().is_some_and(|plan| {
-                plan.serves() && call.client.say_if(session, |out| plan.look_up_entry(entry.key(), call.now, out))
-            });
+            let hit = plan
+                .as_mut()
+                .is_some_and(|plan| plan.serves() && call.client.say_if(session, |out| find(plan, call, &entry, out)));
             if hit {
                 count_get(call, ask, entry.namespace.label, GetResult::NearHit);
                 near::count_hit(call);
@@ -134,6 +134,17 @@ fn plan<'a>(call: &'a Call<'_>, session: &Session, node: &Node<Core>, entry: &En
     }
     let held_up = |_| !session.reads.is_empty() && session.reads.hold_up(Read::of_entry(entry.identity()));
     near::plan(call, session, node, entry.key(), held_up)
+}
+
+/// Appends the frame of an entry's value, if the near cache has it. An entry of one spelling has no other, whatever the near
+/// cache remembers from before a reload.
+#[inline]
+fn find(plan: &mut Plan<'_>, call: &Call<'_>, entry: &Entry, out: &mut Vec<u8>) -> bool {
+    if entry.has_twin {
+        plan.look_up_entry(entry.key(), call.now, out)
+    } else {
+        plan.look_up(entry.key(), call.now, out)
+    }
 }
 
 /// Asks for the exact spelling; the note lets the reply's turn derive the other.
@@ -311,7 +322,7 @@ pub(super) fn look_up_all(
             for (index, entry) in entries.iter().enumerate() {
                 let mut plan = plan(call, session, node, entry, Ask::Value);
                 let mut frame = Vec::new();
-                if plan.as_mut().is_some_and(|plan| plan.look_up_entry(entry.key(), call.now, &mut frame)) {
+                if plan.as_mut().is_some_and(|plan| find(plan, call, entry, &mut frame)) {
                     count_get(call, Ask::Value, entry.namespace.label, GetResult::NearHit);
                     recorder.add(Counter::NearHits, 1);
                     gather.put(call.client, session, index as u32, &frame, Outcome::Ok, call.now);
