@@ -66,7 +66,8 @@ pub(super) fn handle(
     let wait = command::blocking_timeout(command, arguments).unwrap_or(FOR_EVER);
     let slot = session.open_gated();
     session.blocks = true;
-    lane.push(call.deadline + wait, call.waiter(To::Slot(slot), Step::Block(nothing)), request.bytes());
+    let written = near::written_by(call.client, command.effect, request);
+    lane.push(call.deadline + wait, call.waiter(To::Slot(slot), Step::Block(nothing, written)), request.bytes());
     Handled::Done
 }
 
@@ -85,11 +86,9 @@ fn frame_without_upstream(client: &Client, nothing: Nothing, protocol: Protocol)
 }
 
 /// The server answered it.
-pub(super) fn on_reply(turn: Turn<'_>, nothing: Nothing, frame: &[u8]) {
-    // What the others may change is no string, which is all that the near cache has.
-    if nothing == Nothing::Unknown {
-        near::tell(turn.client, &Written::Unknown);
-    }
+pub(super) fn on_reply(turn: Turn<'_>, nothing: Nothing, written: &Written, frame: &[u8]) {
+    // A list in place of a string that somebody has removed is news as well.
+    near::tell(turn.client, written);
     if forward::says_outage(frame) {
         return finish_unreachable(turn, nothing);
     }

@@ -290,6 +290,8 @@ pub(super) fn answer(frame: &[u8], life: Life) -> Option<Answer<'_>> {
     match frame {
         b"$-1\r\n" | b"_\r\n" => Some(Answer::Absent),
         [b'$', ..] => Some(Answer::Value(frame, life)),
+        // The key has a value of another kind by now, so no string that is kept of it is true.
+        _ if frame.starts_with(b"-WRONGTYPE ") => Some(Answer::Absent),
         _ => None,
     }
 }

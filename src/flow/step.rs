@@ -94,8 +94,8 @@ pub enum Step {
     Learn(Box<[u8]>),
     /// It is EXEC's reply.
     Exec(Box<Exec>),
-    /// It answers a command that waited in the server.
-    Block(Nothing),
+    /// It answers a command that waited in the server, and may have changed what the near cache has.
+    Block(Nothing, Written),
     /// It is the last confirmation of a subscribing command.
     Subscribe(Subscribe),
     /// It answers MONITOR.
@@ -121,7 +121,7 @@ impl Step {
                 | Self::Write(_)
                 | Self::Read(_)
                 | Self::Mget(_)
-                | Self::Block(_)
+                | Self::Block(..)
                 | Self::Subscribe(_)
                 | Self::Monitor
                 | Self::Tracking { .. }
@@ -255,7 +255,7 @@ fn take_step(turn: Turn<'_>, step: Step, lane: &Rc<Lane<Waiter>>, note: &[u8], f
         Step::Info(sections) => introspect::on_info(turn, sections, frame),
         Step::Command(merge) => introspect::on_command(turn, &merge, Some(frame)),
         Step::Enter | Step::Leave | Step::Queued | Step::Exec(_) => transaction::on_reply(turn, step, frame),
-        Step::Block(nothing) => blocking::on_reply(turn, nothing, frame),
+        Step::Block(nothing, written) => blocking::on_reply(turn, nothing, &written, frame),
         Step::Subscribe(_) => pubsub::on_subscribed(turn, frame),
         Step::Monitor => pubsub::on_monitor(turn, frame),
         Step::Tracking { on, redirect } => tracking::on_tracking(turn, on, redirect, frame),
@@ -302,7 +302,7 @@ pub(super) fn on_failure(waiter: Waiter, deadline: Instant, failure: &Failure, n
         Step::Info(_) => introspect::on_info_failed(turn, failure),
         Step::Command(merge) => introspect::on_command(turn, &merge, None),
         Step::Enter | Step::Leave | Step::Queued | Step::Exec(_) => transaction::on_failure(turn, &step, failure),
-        Step::Block(nothing) => blocking::on_failure(turn, nothing, failure),
+        Step::Block(nothing, _) => blocking::on_failure(turn, nothing, failure),
         Step::Subscribe(_) | Step::Monitor => pubsub::on_failure(turn, failure),
         Step::Tracking { on, .. } => tracking::on_failure(turn, on, failure),
         Step::NoTouch(_) => {
