@@ -133,6 +133,11 @@ pub(super) fn forward(call: &Call<'_>, session: &mut Session, effect: Effect, re
         match effect {
             Effect::Get if request.len() == 2 => return get(call, session, lane, node, request),
             Effect::Get | Effect::None => {}
+            Effect::Life => {
+                if let Some(key) = request.at(1).filter(|key| near.tracks(key)) {
+                    return touch(call, session, lane, request, Step::Remains(near.hash(key)));
+                }
+            }
             Effect::Mget => {
                 if let Some(shown) = shown_by(near, request) {
                     return touch(call, session, lane, request, Step::Mget(shown));
@@ -152,7 +157,9 @@ pub(super) fn forward(call: &Call<'_>, session: &mut Session, effect: Effect, re
 /// What a command of this effect may change.
 pub(super) fn written_by(client: &Client, effect: Effect, request: Arguments<'_>) -> Written {
     match (&client.core.near_cache, effect) {
-        (Some(near), Effect::Keys | Effect::Get | Effect::Mget) => near.written_by(request.iter().skip(1)),
+        (Some(near), Effect::Keys | Effect::Get | Effect::Mget | Effect::Life) => {
+            near.written_by(request.iter().skip(1))
+        }
         (Some(_), Effect::AnyKeys) => Written::Unknown,
         (Some(_), Effect::AllKeys) => Written::All,
         _ => Written::Nothing,
@@ -202,6 +209,25 @@ pub(super) fn on_shown(turn: Turn<'_>, shown: &[Option<KeyHash>], frame: &[u8]) 
         }
     }
     turn.finish_forwarded(frame);
+}
+
+/// What TTL and its kin say of a key that is not there.
+const GONE: &[u8] = b":-2\r\n";
+
+/// The upstream said how long a tracked key has still to live.
+pub(super) fn on_remains(turn: Turn<'_>, key: KeyHash, frame: &[u8]) {
+    turn.session.writes = turn.session.writes.saturating_sub(1);
+    if frame == GONE {
+        tell(turn.client, &Written::One(key));
+    }
+    turn.finish_forwarded(frame);
+}
+
+/// The upstream said that there is no such key.
+pub(super) fn gone(core: &Core, key: &[u8]) {
+    if let Some(near) = &core.near_cache {
+        near.invalidate(key);
+    }
 }
 
 /// A forwarded write was answered: what it says is the client's only once the near cache has heard of it.

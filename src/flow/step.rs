@@ -56,6 +56,8 @@ pub enum Step {
     Read(Box<Reading>),
     /// It is the values of these keys, as far as they are tracked.
     Mget(Box<[Option<KeyHash>]>),
+    /// It says how long this key, which the near cache may have, has still to live, or that it is gone.
+    Remains(KeyHash),
     /// It says how long the key has still to live that is read next.
     Life,
     /// It means nothing.
@@ -121,6 +123,7 @@ impl Step {
                 | Self::Write(_)
                 | Self::Read(_)
                 | Self::Mget(_)
+                | Self::Remains(_)
                 | Self::Block(..)
                 | Self::Subscribe(_)
                 | Self::Monitor
@@ -240,6 +243,7 @@ fn take_step(turn: Turn<'_>, step: Step, lane: &Rc<Lane<Waiter>>, note: &[u8], f
         }
         Step::Read(reading) => near::on_read(turn, &reading, note, frame),
         Step::Mget(shown) => near::on_shown(turn, &shown, frame),
+        Step::Remains(key) => near::on_remains(turn, key, frame),
         Step::Swallow | Step::Life => {}
         Step::StoreFirst => fca::on_stored_first(lane, frame),
         Step::Lookup(lookup) => fca::on_looked_up(turn, lookup, lane, note, frame),
@@ -276,7 +280,7 @@ pub(super) fn on_failure(waiter: Waiter, deadline: Instant, failure: &Failure, n
     match &step {
         Step::Read(reading) => turn.session.reads.end(reading.read),
         // It may have been carried out, and is not acknowledged: the upstream says whether its keys have changed.
-        Step::Write(_) | Step::Mget(_) | Step::Store(_) | Step::Delete(_) => {
+        Step::Write(_) | Step::Mget(_) | Step::Remains(_) | Step::Store(_) | Step::Delete(_) => {
             turn.session.writes = turn.session.writes.saturating_sub(1);
         }
         _ => {}
@@ -287,7 +291,7 @@ pub(super) fn on_failure(waiter: Waiter, deadline: Instant, failure: &Failure, n
         return turn.finish_error(words);
     }
     match step {
-        Step::Forward | Step::Write(_) | Step::Read(_) | Step::Mget(_) => turn.finish_unreachable(),
+        Step::Forward | Step::Write(_) | Step::Read(_) | Step::Mget(_) | Step::Remains(_) => turn.finish_unreachable(),
         Step::Swallow | Step::Life | Step::StoreFirst => {}
         Step::Lookup(lookup) => fca::on_lookup_failed(turn, &lookup),
         Step::Store(store) => fca::on_store_failed(turn, &store),

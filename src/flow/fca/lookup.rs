@@ -23,7 +23,8 @@ use std::rc::Rc;
 /// A GET, TTL or PTTL of one spelling of an entry.
 pub struct Lookup {
     namespace: Rc<Namespace>,
-    /// How much of a key is its prefix. The note has the exact spelling's key and its text, then both keys.
+    /// How much of a key is its prefix. The note has the exact spelling's key and its text, then both keys; of a TTL's only
+    /// the one that is asked for.
     prefix_bytes: u32,
     spelling: Spelling,
     ask: Ask,
@@ -158,9 +159,13 @@ fn send(
     plan: Option<Plan<'_>>,
 ) {
     let spelling = if entry.has_twin { Spelling::Exact } else { Spelling::Last };
-    let note: &[u8] = if entry.has_twin || plan.is_some() { entry.note() } else { &[] };
+    let note: &[u8] = if entry.has_twin || plan.is_some() || ask != Ask::Value { entry.note() } else { &[] };
     if entry.has_twin {
         session.lookups.push_back(entry.identity());
+    }
+    if ask != Ask::Value {
+        // It may be told that the entry is gone, and no read behind it is to find it.
+        session.writes += 1;
     }
     let reading = plan.map(|plan| {
         let read = Read::of_entry(entry.identity());
@@ -183,6 +188,9 @@ pub(in crate::flow) fn on_looked_up(
 ) {
     let key_bytes = lookup.prefix_bytes as usize + size_of::<Digest>();
     let (exact, other) = note.split_at(note.len().min(key_bytes));
+    if lookup.ask != Ask::Value && lookup.ask.is_absent(frame) {
+        near::gone(&turn.client.core, exact);
+    }
     if lookup.spelling == Spelling::Exact {
         if let (Some(reading), Some(answer)) = (&lookup.reading, near::answer(frame, lookup.life())) {
             near::answered(&turn.client.core, reading.key, exact, reading.stamp, &answer);
@@ -264,7 +272,11 @@ fn ask_for_twin(turn: Turn<'_>, mut lookup: Lookup, lane: &Rc<Lane<Waiter>>, not
             lane.push_with(turn.deadline, waiter, &[], |out| write_read(out, b"PTTL", &twin));
         }
     }
-    let note = if lookup.reading.is_some() { [exact, &twin].concat() } else { Vec::new() };
+    let note = match (&lookup.reading, ask) {
+        (Some(_), _) => [exact, &twin].concat(),
+        (None, Ask::Value) => Vec::new(),
+        (None, Ask::Ttl | Ask::Pttl) => twin.clone(),
+    };
     let step = Step::Lookup(Lookup { spelling: Spelling::Last, ..lookup });
     let waiter = Waiter { client: Rc::clone(turn.client), to: turn.to, step, family: turn.family };
     lane.push_with(turn.deadline, waiter, &note, |out| match ask {
@@ -299,8 +311,9 @@ fn end(turn: &mut Turn<'_>, lookup: &Lookup, result: GetResult) {
     if let Some(reading) = &lookup.reading {
         turn.session.reads.end(reading.read);
     }
-    if lookup.ask == Ask::Value {
-        turn.client.core.recorder.fca_get(lookup.namespace.label, result);
+    match lookup.ask {
+        Ask::Value => turn.client.core.recorder.fca_get(lookup.namespace.label, result),
+        Ask::Ttl | Ask::Pttl => turn.session.writes = turn.session.writes.saturating_sub(1),
     }
 }
 
