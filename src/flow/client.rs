@@ -17,7 +17,6 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::task::Waker;
-use std::time::Instant;
 use tokio::net::TcpStream;
 
 /// One client of a worker.
@@ -241,8 +240,8 @@ impl Client {
     }
 
     /// Takes one step of what the session's task carries out itself; true while there is more.
-    pub fn work(self: &Rc<Self>, now: Instant) -> bool {
-        flush::step_embedded(self, now)
+    pub fn work(self: &Rc<Self>) -> bool {
+        flush::step_embedded(self)
     }
 
     /// The session is over: whatever it holds upstream is given back clean.

@@ -21,7 +21,7 @@ use crate::resp::{Protocol, ReplyError, elements, encode, payload};
 use crate::session::Session;
 use crate::upstream::Lane;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How many keys one SCAN looks at, and so how many one UNLINK removes at most (SCAN may return a few more).
 const SCAN_COUNT: &[u8] = b"500";
@@ -160,7 +160,7 @@ pub(super) struct Flushing {
 }
 
 /// Takes one step of the session's flush of the embedded store. False when there is none, or no more.
-pub(super) fn step_embedded(client: &Rc<Client>, now: Instant) -> bool {
+pub(super) fn step_embedded(client: &Rc<Client>) -> bool {
     let Some(mut flushing) = client.flushing.take() else { return false };
     let session = &mut *client.session.borrow_mut();
     let Step::Flush(flush) = &mut flushing.waiter.step else { return false };
@@ -174,7 +174,7 @@ pub(super) fn step_embedded(client: &Rc<Client>, now: Instant) -> bool {
     let mut reply = Vec::new();
     encode::integer(&mut reply, flush.removed);
     client.core.recorder.add(Counter::Flushes, 1);
-    let Waiter { to, family, .. } = flushing.waiter;
+    let (now, Waiter { to, family, .. }) = (clock::now(), flushing.waiter);
     let deadline = now + client.core.settings.borrow().timeout;
     Turn { client, session, to, family, deadline, took: Duration::ZERO, now }.finish(&reply, Outcome::Ok);
     false
