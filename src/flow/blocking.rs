@@ -66,7 +66,8 @@ pub(super) fn handle(
     let wait = command::blocking_timeout(command, arguments).unwrap_or(FOR_EVER);
     let slot = session.open_gated();
     session.blocks = true;
-    lane.push(call.deadline + wait, call.waiter(To::Slot(slot), nothing), request.bytes());
+    let task = Block { nothing, written: tell::written_by(call.client, command.effect, request) };
+    lane.push(call.deadline + wait, call.waiter(To::Slot(slot), task), request.bytes());
     Handled::Done
 }
 
@@ -84,14 +85,18 @@ fn frame_without_upstream(client: &Client, nothing: Nothing, protocol: Protocol)
     }
 }
 
-impl Task for Nothing {
+/// A command that waits in the server.
+struct Block {
+    nothing: Nothing,
+    /// What it may change. A list in place of a string that somebody has removed is news as well.
+    written: Written,
+}
+
+impl Task for Block {
     fn on_reply(self: Box<Self>, turn: Turn<'_>, reply: Reply<'_>) {
-        // What the others may change is no string, which is all that the near cache has.
-        if *self == Self::Unknown {
-            tell::written(turn.client, &Written::Unknown);
-        }
+        tell::written(turn.client, &self.written);
         if forward::says_outage(reply.frame) {
-            return finish_unreachable(turn, *self);
+            return finish_unreachable(turn, self.nothing);
         }
         let outcome = if reply.frame[0] == b'-' { Outcome::Error } else { Outcome::Ok };
         turn.finish(reply.frame, outcome);
@@ -104,7 +109,7 @@ impl Task for Nothing {
             // It may wait there still, and would take an element that nobody gets.
             exclusive::end(turn.client, turn.session);
         }
-        finish_unreachable(turn, *self);
+        finish_unreachable(turn, self.nothing);
     }
 }
 

@@ -69,7 +69,7 @@ impl Receiving {
 /// What the session's task carries out itself, so that the other sessions of its worker are served in between.
 pub(super) trait Work {
     /// Takes one step; true while there is more.
-    fn step(&mut self, client: &Rc<Client>, session: &mut Session, now: Instant) -> bool;
+    fn step(&mut self, client: &Rc<Client>, session: &mut Session) -> bool;
 }
 
 impl Client {
@@ -268,9 +268,9 @@ impl Client {
     }
 
     /// Takes one step of what the session's task carries out itself; true while there is more.
-    pub fn work(self: &Rc<Self>, now: Instant) -> bool {
+    pub fn work(self: &Rc<Self>) -> bool {
         let Some(mut work) = self.work.take() else { return false };
-        let goes_on = work.step(self, &mut self.session.borrow_mut(), now);
+        let goes_on = work.step(self, &mut self.session.borrow_mut());
         if goes_on {
             self.work.replace(Some(work));
         }

@@ -22,7 +22,7 @@ use crate::resp::{Protocol, ReplyError, elements, encode, payload};
 use crate::session::{Session, Slot};
 use crate::upstream::Failure;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How many keys one SCAN looks at, and so how many one UNLINK removes at most (SCAN may return a few more).
 const SCAN_COUNT: &[u8] = b"500";
@@ -168,7 +168,7 @@ struct Flushing {
 }
 
 impl Work for Flushing {
-    fn step(&mut self, client: &Rc<Client>, session: &mut Session, now: Instant) -> bool {
+    fn step(&mut self, client: &Rc<Client>, session: &mut Session) -> bool {
         let Self { store, flush, slot, family } = self;
         let removed = step_of(store, session.database, flush);
         let recorder = &client.core.recorder;
@@ -180,6 +180,7 @@ impl Work for Flushing {
         let mut reply = Vec::new();
         encode::integer(&mut reply, flush.removed);
         recorder.add(Counter::Flushes, 1);
+        let now = clock::now();
         let deadline = now + client.core.settings.borrow().timeout;
         let (to, family, took) = (To::Slot(*slot), *family, Duration::ZERO);
         Turn { client, session, to, family, deadline, took, now }.finish(&reply, Outcome::Ok);

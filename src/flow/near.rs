@@ -9,7 +9,7 @@ use super::call::{Call, Handled};
 use super::entry::write_read;
 use super::forward;
 use super::step::{Reply, Step, Task, To, Turn, Waiter};
-use super::tell::{self, Tell};
+use super::tell::{self, Remains, Tell};
 use super::{Client, Core, Route};
 use crate::command::Effect;
 use crate::metrics::{Counter, Outcome};
@@ -131,6 +131,11 @@ pub(super) fn forward(call: &Call<'_>, session: &mut Session, effect: Effect, re
         match effect {
             Effect::Get if request.len() == 2 => return get(call, session, lane, node, request),
             Effect::Get | Effect::None => {}
+            Effect::Life => {
+                if let Some(key) = request.at(1).filter(|key| near.tracks(key)) {
+                    return tell::send(call, session, lane, request, Remains(near.hash(key)));
+                }
+            }
             Effect::Mget => {
                 if let Some(shown) = tell::shown_by(near, request) {
                     return tell::send(call, session, lane, request, shown);
@@ -221,6 +226,8 @@ pub(super) fn answer(frame: &[u8], life: Life) -> Option<Answer<'_>> {
     match frame {
         b"$-1\r\n" | b"_\r\n" => Some(Answer::Absent),
         [b'$', ..] => Some(Answer::Value(frame, life)),
+        // The key has a value of another kind by now, so no string that is kept of it is true.
+        _ if frame.starts_with(b"-WRONGTYPE ") => Some(Answer::Absent),
         _ => None,
     }
 }

@@ -94,10 +94,33 @@ impl Task for Show {
     }
 }
 
+/// TTL or one of its kin, of a key that the near cache may have.
+pub(super) struct Remains(pub(super) KeyHash);
+
+/// What they say of a key that is not there.
+const GONE: &[u8] = b":-2\r\n";
+
+impl Task for Remains {
+    fn on_reply(self: Box<Self>, turn: Turn<'_>, reply: Reply<'_>) {
+        turn.session.told();
+        if reply.frame == GONE {
+            written(turn.client, &Written::One(self.0));
+        }
+        turn.finish_forwarded(reply.frame);
+    }
+
+    fn on_failure(self: Box<Self>, turn: Turn<'_>, failure: &Failure) {
+        turn.session.told();
+        turn.finish_failed(failure);
+    }
+}
+
 /// What a command of this effect may change.
 pub(super) fn written_by(client: &Client, effect: Effect, request: Arguments<'_>) -> Written {
     match (&client.core.near_cache, effect) {
-        (Some(near), Effect::Keys | Effect::Get | Effect::Mget) => near.written_by(request.iter().skip(1)),
+        (Some(near), Effect::Keys | Effect::Get | Effect::Mget | Effect::Life) => {
+            near.written_by(request.iter().skip(1))
+        }
         (Some(_), Effect::AnyKeys) => Written::Unknown,
         (Some(_), Effect::AllKeys) => Written::All,
         _ => Written::Nothing,
@@ -133,6 +156,13 @@ pub(super) fn written_entry(client: &Client, key: &[u8], twin: Option<&[u8]>) ->
         (None, _) => Written::Nothing,
         (Some(near), None) => Written::One(near.hash(key)),
         (Some(near), Some(twin)) => Written::Two(near.hash(key), near.hash(twin)),
+    }
+}
+
+/// Tells the near cache, if there is one, that there is no such key.
+pub(super) fn gone(client: &Client, key: &[u8]) {
+    if let Some(near) = &client.core.near_cache {
+        near.invalidate(key);
     }
 }
 

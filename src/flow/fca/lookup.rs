@@ -9,7 +9,7 @@ use super::super::gather::Gather;
 use super::super::namespace::Namespace;
 use super::super::near::{self, Plan, Reading};
 use super::super::step::{Reply, Step, Task, To, Turn, Waiter, is_outage};
-use super::super::{Core, Route};
+use super::super::{Core, Route, tell};
 use super::ask::{Ask, count_get};
 use super::{Call, Handled, embedded};
 use crate::fca::{Form, Query};
@@ -24,7 +24,8 @@ use std::rc::Rc;
 /// A GET, TTL or PTTL of one spelling of an entry.
 pub(super) struct Lookup {
     namespace: Rc<Namespace>,
-    /// How much of a key is its prefix. The note has the exact spelling's key and its text, then both keys.
+    /// How much of a key is its prefix. The note has the exact spelling's key and its text, then both keys; of a TTL's only
+    /// the one that is asked for.
     prefix_bytes: u32,
     spelling: Spelling,
     ask: Ask,
@@ -65,9 +66,9 @@ pub(super) fn look_up(
         Route::Embedded(store) => embedded::look_up(call, session, store, &entry, ask),
         Route::Lane(lane, node) if lane.accepts().is_ok() => {
             let mut plan = plan(call, session, node, &entry, ask);
-            let hit = plan.as_mut().is_some_and(|plan| {
-                plan.serves() && call.client.say_if(session, |out| plan.look_up_entry(entry.key(), call.now, out))
-            });
+            let hit = plan
+                .as_mut()
+                .is_some_and(|plan| plan.serves() && call.client.say_if(session, |out| find(plan, call, &entry, out)));
             if hit {
                 count_get(call, ask, entry.namespace.label, GetResult::NearHit);
                 near::count_hit(call);
@@ -105,6 +106,17 @@ fn plan<'a>(call: &'a Call<'_>, session: &Session, node: &Node<Core>, entry: &En
     near::plan(call, session, node, entry.key(), held_up)
 }
 
+/// Appends the frame of an entry's value, if the near cache has it. An entry of one spelling has no other, whatever the near
+/// cache remembers from before a reload.
+#[inline]
+fn find(plan: &mut Plan<'_>, call: &Call<'_>, entry: &Entry, out: &mut Vec<u8>) -> bool {
+    if entry.has_twin {
+        plan.look_up_entry(entry.key(), call.now, out)
+    } else {
+        plan.look_up(entry.key(), call.now, out)
+    }
+}
+
 /// Asks for the exact spelling; the note lets the reply's turn derive the other.
 fn send(
     call: &Call<'_>,
@@ -116,9 +128,13 @@ fn send(
     plan: Option<Plan<'_>>,
 ) {
     let spelling = if entry.has_twin { Spelling::Exact } else { Spelling::Last };
-    let note: &[u8] = if entry.has_twin || plan.is_some() { entry.note() } else { &[] };
+    let note: &[u8] = if entry.has_twin || plan.is_some() || ask != Ask::Value { entry.note() } else { &[] };
     if entry.has_twin {
         session.lookups.push_back(entry.identity());
+    }
+    if ask != Ask::Value {
+        // It may be told that the entry is gone, and no read behind it is to find it.
+        session.untold += 1;
     }
     let reading = plan.map(|plan| {
         let read = Read::of_entry(entry.identity());
@@ -137,6 +153,9 @@ impl Task for Lookup {
         let Reply { frame, note, lane } = reply;
         let key_bytes = self.prefix_bytes as usize + size_of::<Digest>();
         let (exact, other) = note.split_at(note.len().min(key_bytes));
+        if self.ask != Ask::Value && self.ask.is_absent(frame) {
+            tell::gone(turn.client, exact);
+        }
         if self.spelling == Spelling::Exact {
             if let (Some(reading), Some(answer)) = (&self.reading, near::answer(frame, self.life())) {
                 near::answered(&turn.client.core, reading.key, exact, reading.stamp, &answer);
@@ -233,7 +252,11 @@ fn ask_for_twin(turn: Turn<'_>, mut lookup: Box<Lookup>, reply: Reply<'_>) {
             lane.push_with(turn.deadline, turn.foreteller(), &[], |out| write_read(out, b"PTTL", &twin));
         }
     }
-    let note = if lookup.reading.is_some() { [exact, &twin].concat() } else { Vec::new() };
+    let note = match (&lookup.reading, ask) {
+        (Some(_), _) => [exact, &twin].concat(),
+        (None, Ask::Value) => Vec::new(),
+        (None, Ask::Ttl | Ask::Pttl) => twin.clone(),
+    };
     lookup.spelling = Spelling::Last;
     let deadline = turn.deadline;
     lane.push_with(deadline, turn.into_waiter(Step::Task(lookup)), &note, |out| match ask {
@@ -259,8 +282,9 @@ fn end(turn: &mut Turn<'_>, lookup: &Lookup, result: GetResult) {
     if let Some(reading) = &lookup.reading {
         turn.session.reads.end(reading.read);
     }
-    if lookup.ask == Ask::Value {
-        turn.client.core.recorder.fca_get(lookup.namespace.label, result);
+    match lookup.ask {
+        Ask::Value => turn.client.core.recorder.fca_get(lookup.namespace.label, result),
+        Ask::Ttl | Ask::Pttl => turn.session.told(),
     }
 }
 
@@ -282,7 +306,7 @@ pub(super) fn look_up_all(
             for (index, entry) in entries.iter().enumerate() {
                 let mut plan = plan(call, session, node, entry, Ask::Value);
                 let mut frame = Vec::new();
-                if plan.as_mut().is_some_and(|plan| plan.look_up_entry(entry.key(), call.now, &mut frame)) {
+                if plan.as_mut().is_some_and(|plan| find(plan, call, entry, &mut frame)) {
                     count_get(call, Ask::Value, entry.namespace.label, GetResult::NearHit);
                     recorder.add(Counter::NearHits, 1);
                     gather.put(call.client, session, index as u32, &frame, Outcome::Ok, call.now);

@@ -1,7 +1,8 @@
 //! What a read keeps, what it is served, and that nobody's reads go backwards.
 
-use super::{Bench, LONG_SILENCE, count, hits, key_of, large};
+use super::{Bench, LONG_SILENCE, count, hits, key_of, large, tracking_proxy};
 use crate::support::fault::{Carries, Direction};
+use crate::support::redis::Redis;
 use crate::support::value::Value;
 use crate::support::wait::{SOON, wait_until};
 
@@ -224,6 +225,29 @@ fn a_question_found_in_its_other_spelling_is_not_the_keys_value() {
         for reader in &mut readers {
             wait_until(SOON, "it is gone", || reader.command(["FCA.GET", "faq", spellings[asked]]).is_nil());
         }
+    }
+}
+
+#[test]
+fn two_spellings_that_a_reload_tells_apart_have_an_answer_each() {
+    let redis = Redis::start();
+    let proxy = tracking_proxy(redis.url(), "");
+    let mut client = proxy.client();
+    assert_eq!(client.command(["FCA.SET", "faq", "how?", "value"]), Value::ok());
+    wait_until(SOON, "it is served in the other spelling", || {
+        assert_eq!(client.command(["FCA.GET", "faq", "how"]), Value::bulk("value"));
+        hits(&proxy) > 0.0
+    });
+    proxy.reload_with(&format!("upstream.url = \"{}\"\n[namespaces.faq]\nquestion_mark = \"distinct\"\n", redis.url()));
+    let reloads = || proxy.metrics().sum("fca_proxy_config_reloads_total");
+    wait_until(SOON, "the configuration is reloaded", || reloads() > 0.0);
+    // Each worker hears of it by a message of its own, in front of which no client's can be.
+    for mut client in [proxy.client(), proxy.client(), proxy.client(), proxy.client()] {
+        wait_until(SOON, "the other spelling is another question", || {
+            client.command(["FCA.GET", "faq", "how"]).is_nil()
+        });
+        assert_eq!(client.command(["FCA.MGET", "faq", "how"]), Value::Array(vec![Value::Nil]));
+        assert_eq!(client.command(["FCA.GET", "faq", "how?"]), Value::bulk("value"));
     }
 }
 
