@@ -24,6 +24,7 @@ mod tests;
 pub use link::{LINK_NAME, Link, LinkError, LinkEvent, PUSH_BYTES_MAX};
 pub use shard::{Answer, Kept, KeyHash, Life, Stamp};
 
+use crate::resp::payload;
 use shard::{Found, Shard};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -35,7 +36,7 @@ use std::time::{Duration, Instant};
 pub struct NearCacheOptions {
     /// Bytes of all entries, their overhead counted.
     pub bytes_max: u64,
-    /// Bytes of one value's frame.
+    /// Bytes of one value.
     pub value_bytes_max: usize,
     /// How long an entry is served at most.
     pub ttl_max: Duration,
@@ -267,7 +268,8 @@ impl NearCache {
     /// The upstream answered a read of a tracked key, whether or not the answer was to be kept (`stamp`). To be called
     /// before anybody is given the answer.
     pub fn answered(&self, hash: KeyHash, key: &[u8], stamp: Option<Stamp>, answer: &Answer<'_>) -> Kept {
-        let too_large = matches!(answer, Answer::Value(frame, _) if frame.len() > self.options.value_bytes_max);
+        let bytes = |frame: &[u8]| payload(frame).map_or(frame.len(), <[u8]>::len);
+        let too_large = matches!(answer, Answer::Value(frame, _) if bytes(frame) > self.options.value_bytes_max);
         let stamp = stamp.filter(|_| !too_large);
         let life_max = match self.is_untracked.load(Ordering::Relaxed) {
             false => self.options.ttl_max,

@@ -85,9 +85,11 @@ fn values_that_are_too_large_and_keys_that_are_not_tracked_are_not_kept() {
     let bench = Bench::start("value_bytes_max = \"1KiB\"\nprefixes = [\"fca:\", \"session:\"]");
     let mut direct = bench.redis.client();
     let mut client = bench.proxy.client();
-    let (small, over, far_over) = ("x".repeat(900), "x".repeat(1100), large("x"));
+    let (small, far_over) = ("x".repeat(900), large("x"));
+    let (largest, over) = ("x".repeat(1024), "x".repeat(1025));
     for (key, value, is_kept) in [
         ("fca:small", &small, true),
+        ("fca:largest", &largest, true),
         ("session:small", &small, true),
         ("fca:over", &over, false),
         ("fca:far-over", &far_over, false),
