@@ -61,7 +61,7 @@ fn a_script_that_changes_many_keys_is_heard_whole_and_one_that_changes_too_many_
     // Redis tells all of them in one push; the second is above what is held of one.
     let script = "for i = 1, ARGV[1] do redis.call('SET', 'fca:' .. string.rep('x', 40) .. i, '') end";
     let redis = Redis::start();
-    let proxy = with(redis.url(), "near_cache.link_timeout = \"10s\"");
+    let proxy = with(redis.url(), "");
     wait_until_up(&proxy);
     let mut writer = redis.client();
     assert_eq!(writer.command(["EVAL", script, "0", "50000"]), Value::Nil);
