@@ -311,6 +311,15 @@ pub(super) fn on_read(turn: Turn<'_>, reading: &Reading, key: &[u8], frame: &[u8
     turn.finish_forwarded(frame);
 }
 
+/// What the frame of a value that is kept has besides: a dollar sign, up to seven digits, two line ends.
+const FRAME_BYTES: usize = 12;
+
+/// Whether the near cache may keep the value whose frame is so long, which is then not to be handed over in pieces.
+pub(super) fn may_keep(core: &Core, reading: &Reading, frame_bytes: usize) -> bool {
+    let bytes_max = core.near_cache.as_ref().map_or(0, |near| near.options().value_bytes_max);
+    reading.stamp.is_some() && (1..=bytes_max + FRAME_BYTES).contains(&frame_bytes)
+}
+
 /// What a reply to GET says of its key.
 pub(super) fn answer(frame: &[u8], life: Life) -> Option<Answer<'_>> {
     match frame {
