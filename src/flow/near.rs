@@ -207,8 +207,8 @@ impl Task for Reading {
         self.life = Life::from_reply(frame);
     }
 
-    fn takes_parts(&self) -> bool {
-        true
+    fn takes_parts(&self, client: &Client, bytes: usize) -> bool {
+        !may_keep(&client.core, self, bytes)
     }
 
     fn on_first_part(&self, client: &Client) {
@@ -219,6 +219,15 @@ impl Task for Reading {
     fn on_last_part(&self, session: &mut Session) {
         session.reads.end(self.read);
     }
+}
+
+/// What the frame of a value that is kept has besides: a dollar sign, up to seven digits, two line ends.
+const FRAME_BYTES: usize = 12;
+
+/// Whether the near cache may keep the value whose frame is so long, which is then not to be handed over in pieces.
+fn may_keep(core: &Core, reading: &Reading, frame_bytes: usize) -> bool {
+    let bytes_max = core.near_cache.as_ref().map_or(0, |near| near.options().value_bytes_max);
+    reading.stamp.is_some() && (1..=bytes_max + FRAME_BYTES).contains(&frame_bytes)
 }
 
 /// What a reply to GET says of its key.

@@ -66,8 +66,8 @@ pub(super) trait Task {
     /// The upstream answered the command before, which was sent for this one ([`Step::Foretell`]).
     fn foretold(&mut self, _frame: &[u8]) {}
 
-    /// Whether a reply is the client's as it is, so that a large one may be handed over in pieces.
-    fn takes_parts(&self) -> bool {
+    /// Whether a reply of so many bytes is the client's as it is and nothing else, so that it may be handed over in pieces.
+    fn takes_parts(&self, _client: &Client, _bytes: usize) -> bool {
         false
     }
 

@@ -1,4 +1,4 @@
-//! Large requests and replies, passed on while they arrive.
+//! Large requests and replies, passed on while they arrive, but for values that the near cache is to keep.
 //!
 //! Guarantees: of a request that is only forwarded, or of its reply, no more is held than [`STREAM_BUFFER_BYTES`] each
 //! way, however large it is and however slow the other end (but for a client that writes and does not read: of its
@@ -252,7 +252,7 @@ pub(super) fn takes_parts(lane: &Rc<Lane<Waiter>>, waiter: &Waiter, declared: us
     }
     let as_it_is = match &waiter.step {
         Step::Forward => true,
-        Step::Task(task) => task.takes_parts(),
+        Step::Task(task) => task.takes_parts(client, declared),
         Step::Foretell | Step::Swallow => false,
     };
     match waiter.to {

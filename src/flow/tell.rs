@@ -46,7 +46,7 @@ impl Task for Tell {
         turn.finish_failed(failure);
     }
 
-    fn takes_parts(&self) -> bool {
+    fn takes_parts(&self, _: &Client, _: usize) -> bool {
         true
     }
 
@@ -81,7 +81,7 @@ impl Task for Show {
         turn.finish_failed(failure);
     }
 
-    fn takes_parts(&self) -> bool {
+    fn takes_parts(&self, _: &Client, _: usize) -> bool {
         true
     }
 

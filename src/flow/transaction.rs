@@ -298,7 +298,7 @@ impl Task for Exec {
         turn.finish(frame, Outcome::Unreachable);
     }
 
-    fn takes_parts(&self) -> bool {
+    fn takes_parts(&self, _: &Client, _: usize) -> bool {
         self.queued.is_plain()
     }
 

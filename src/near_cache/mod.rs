@@ -286,10 +286,16 @@ impl NearCache {
             Written::Two(first, second) => [first, second].iter().for_each(|hash| self.shard(**hash).changed(**hash)),
             Written::Many(hashes) => hashes.iter().for_each(|hash| self.shard(*hash).changed(*hash)),
             Written::All => self.invalidate_all(),
-            Written::Unknown if self.is_untracked.load(Ordering::Relaxed) => self.invalidate_all(),
             Written::Unknown => {
-                self.fences_wanted.fetch_add(1, Ordering::SeqCst);
-                self.notify();
+                let number = self.fences_wanted.fetch_add(1, Ordering::SeqCst) + 1;
+                // Looked at behind that: whoever opens it without tracking says so before it takes what was wanted for
+                // reached. The other way round a fence could be left that nobody comes to.
+                if self.is_untracked.load(Ordering::SeqCst) {
+                    self.invalidate_all();
+                    self.fence_reached(number);
+                } else {
+                    self.notify();
+                }
             }
         }
     }
@@ -318,7 +324,7 @@ impl NearCache {
     /// Nobody says what has changed, and entries are to end by their time alone; begins empty.
     pub fn open_untracked(&self) {
         self.close();
-        self.is_untracked.store(true, Ordering::Release);
+        self.is_untracked.store(true, Ordering::SeqCst);
         self.open_until(ENDLESS);
     }
 
@@ -359,7 +365,7 @@ impl NearCache {
     /// The link is lost, or silent: nothing is served, and nothing is kept.
     pub fn close(&self) {
         self.until.store(0, Ordering::SeqCst);
-        self.is_untracked.store(false, Ordering::Release);
+        self.is_untracked.store(false, Ordering::SeqCst);
         self.invalidate_all();
     }
 

@@ -114,6 +114,23 @@ fn values_that_are_too_large_and_keys_that_are_not_tracked_are_not_kept() {
 }
 
 #[test]
+fn a_value_that_would_be_passed_on_in_pieces_is_kept_where_the_configuration_says_so() {
+    let bench = Bench::start("value_bytes_max = \"2MiB\"");
+    let question = "how";
+    let key = key_of(&bench.proxy, question);
+    for bytes in [300 << 10, 2 << 20] {
+        let value = "x".repeat(bytes);
+        bench.keep(&key, &value);
+        let gets = bench.gets();
+        for mut reader in bench.readers() {
+            assert_eq!(reader.command(["GET", &key]), Value::bulk(&value));
+            assert_eq!(reader.command(["FCA.GET", "faq", question]), Value::bulk(&value));
+        }
+        assert_eq!(bench.gets(), gets, "{bytes} bytes");
+    }
+}
+
+#[test]
 fn a_value_whose_read_began_before_its_change_is_answered_but_not_kept() {
     let bench = Bench::start("");
     let mut direct = bench.redis.client();
