@@ -2,7 +2,7 @@
 //!
 //! Guarantees: no more of it is held than one buffer of its lane; a lane of one client reads no faster than the client
 //! takes it; a lane that others share is retired rather than that they wait. Its waiter comes back once, by
-//! `last_part` or by `cut`. Leaves the socket and the time to `task.rs`.
+//! `last_part` or by `cut`. Leaves the socket and the time to `running.rs`.
 
 use super::lane::{STREAM_BYTES_MIN, Tenure};
 use super::running::{Ended, Incoming, Running};
