@@ -7,7 +7,7 @@
 
 use crate::admin::{self, Admin, Readiness};
 use crate::clock;
-use crate::config::{Config, ConfigError, UpstreamTarget};
+use crate::config::{Config, ConfigError, UpstreamTarget, show_bytes};
 use crate::embedded::StoreOptions;
 use crate::flow::SharedStore;
 use crate::metrics::{BuildInfo, Counter, Limit, NearCacheState, Observed, Recorder, Registry, StoreUse};
@@ -200,9 +200,9 @@ fn shared(config: &Arc<Config>) -> Result<Shared, ServerError> {
 fn say_upstream(config: &Config) {
     match &config.upstream.target {
         UpstreamTarget::Embedded => tracing::info!(
-            "no upstream is configured: values are kept in this process (at most {} bytes), neither shared nor \
+            "no upstream is configured: values are kept in this process (at most {}), neither shared nor \
              persistent; give --upstream redis://HOST:PORT for a Redis",
-            config.embedded.memory_bytes_max
+            show_bytes(config.embedded.memory_bytes_max)
         ),
         UpstreamTarget::Disabled => tracing::info!("the cache is disabled: every look-up is answered nil"),
         _ => {}
