@@ -37,7 +37,8 @@ pub use namespace::{NAMESPACES_MAX, Namespace, Namespaces, QuestionMark, Unknown
 pub use near_cache::{NearCache, WithoutTracking};
 pub(crate) use quantity::show_bytes;
 pub use secret::Secret;
-pub use upstream::{OnUnreachable, Upstream, UpstreamTarget, UpstreamTls};
+pub use upstream::{OnUnreachable, Upstream, UpstreamTls};
+pub use url::UpstreamTarget;
 
 use report::Report;
 use section::{Section, expected, quoted};
