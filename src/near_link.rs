@@ -91,7 +91,7 @@ async fn keep_until_it_fails(
         connect_timeout: upstream.connect_timeout,
         link_timeout: table.link_timeout,
         without_tracking: table.without_tracking,
-        scope: scope(&table.prefixes, table.bytes),
+        scope: scope(&table.prefixes, table.memory),
         ttl_max_without_tracking: table.ttl_max_without_tracking,
     };
     let mut keeper = Keeper {

@@ -305,7 +305,7 @@ fn a_direct_write_is_seen_although_nobody_of_ours_wrote() {
 fn many_values_stay_within_the_bytes() {
     const VALUE_BYTES: usize = 4000;
     const VALUES: usize = 1000;
-    let bench = Bench::start("bytes = \"1MiB\"\nvalue_bytes_max = \"8KiB\"");
+    let bench = Bench::start("memory = \"1MiB\"\nvalue_bytes_max = \"8KiB\"");
     let value = "x".repeat(VALUE_BYTES);
     let mut client = bench.proxy.client();
     let keys: Vec<String> = (0..VALUES).map(|number| format!("fca:{number}")).collect();
