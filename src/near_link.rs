@@ -11,7 +11,7 @@ use crate::config::{Config, Credentials, WithoutTracking, show_bytes};
 use crate::metrics::{Counter, Recorder};
 use crate::near_cache::{Link, LinkError, LinkEvent, NearCache};
 use crate::resp::Protocol;
-use crate::upstream::{Address, Backoff, Breaker, ConnectError, LaneKey, Stream, connect};
+use crate::upstream::{Address, Backoff, Breaker, ConnectError, Identity, LaneKey, RunId, Stream, connect};
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -26,6 +26,10 @@ use tokio_util::sync::CancellationToken;
 /// How long a server that can't track is left alone, unless it ends the connection before: it may be given the
 /// permission, or be replaced by a newer one.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(60);
+
+/// For how many times `link_timeout` a link is not made anew for lanes at another server, once one was: where an address
+/// leads to two servers by turns, each new lane would empty the near cache for nothing.
+const FOLLOWS_LANES_EVERY_TIMEOUTS: u32 = 10;
 
 /// How long a link that failed by a fault of ours rests.
 const REST_AFTER_PANIC: Duration = Duration::from_secs(1);
@@ -102,6 +106,7 @@ async fn keep_until_it_fails(
         breaker: Breaker::new(Backoff { min: upstream.backoff_min, max: upstream.backoff_max }),
         random: RandomState::new(),
         serves: Serves::Nothing,
+        followed_at: None,
         said: Said::Nothing,
     };
     tokio::select! {
@@ -124,12 +129,14 @@ struct Keeper {
     near_cache: Arc<NearCache>,
     options: Options,
     recorder: Arc<Recorder>,
-    /// Told of a fence that is wanted, and of a link that is distrusted.
+    /// Told of a fence that is wanted, and of lanes that may be, or are, connected to another server.
     wanted: Arc<Notify>,
     /// Paces the attempts; a request of it is a link that was answered.
     breaker: Breaker,
     random: RandomState,
     serves: Serves,
+    /// When the link was last made anew because lanes are connected to another server.
+    followed_at: Option<Instant>,
     said: Said,
 }
 
@@ -169,6 +176,17 @@ enum Reason {
     Link(LinkError),
     /// The worker's connections may be to another server by now.
     Distrusted,
+    /// At least one of them is.
+    Missed,
+}
+
+/// What the near cache had been told of lanes before a link was begun.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    /// How often they may have connected to another server than the link's.
+    distrusted: u64,
+    /// How often they have.
+    missed: u64,
 }
 
 impl fmt::Display for Reason {
@@ -179,6 +197,7 @@ impl fmt::Display for Reason {
             Self::Io(error) => write!(f, "{error}"),
             Self::Link(error) => write!(f, "{error}"),
             Self::Distrusted => f.write_str("the workers have connected anew, maybe to another server"),
+            Self::Missed => f.write_str("a worker has connected to another server behind the same address"),
         }
     }
 }
@@ -192,7 +211,7 @@ impl Keeper {
                     self.stop_serving();
                     match reason {
                         // No state that lasts: the next link is made at once.
-                        Reason::Distrusted => tracing::debug!("near cache is made anew: {reason}"),
+                        Reason::Distrusted | Reason::Missed => tracing::debug!("near cache is made anew: {reason}"),
                         reason => self.say_lost(&reason),
                     }
                 }
@@ -220,18 +239,18 @@ impl Keeper {
 
     /// Makes a link and follows it to its end.
     async fn link(&mut self) -> End {
-        let distrusted = self.near_cache.distrusted();
-        let mut stream = match self.connect(Protocol::Resp3).await {
-            Ok(stream) => stream,
+        let told = Told { distrusted: self.near_cache.distrusted(), missed: self.near_cache.missed() };
+        let (mut stream, server) = match self.connect(Protocol::Resp3, Identity::Asked).await {
+            Ok(connected) => connected,
             Err(error @ (ConnectError::LaneRefused(_) | ConnectError::LoginWanted(_))) => {
                 // Older than Redis 6, or for those who log in: it does speak RESP2.
-                let held = self.connect(Protocol::Resp2).await.ok();
-                return End::CannotTrack(Reason::Connect(error), held);
+                let held = self.connect(Protocol::Resp2, Identity::Ignored).await.ok();
+                return End::CannotTrack(Reason::Connect(error), held.map(|(stream, _)| stream));
             }
             Err(error) => return End::Lost(Reason::Connect(error)),
         };
         self.breaker.on_connected();
-        match self.follow(&mut stream, distrusted).await {
+        match self.follow(&mut stream, server, told).await {
             Reason::Link(LinkError::Refused(words)) => {
                 End::CannotTrack(Reason::Link(LinkError::Refused(words)), Some(stream))
             }
@@ -239,21 +258,25 @@ impl Keeper {
         }
     }
 
-    async fn connect(&self, protocol: Protocol) -> Result<Stream, ConnectError> {
+    /// A connection, and which server it is to.
+    async fn connect(&self, protocol: Protocol, identity: Identity) -> Result<(Stream, Option<RunId>), ConnectError> {
         let key = LaneKey { protocol, database: self.options.database, login: None };
-        let attempt = connect(&self.options.address, self.options.credentials.as_ref(), &key);
+        let attempt = connect(&self.options.address, self.options.credentials.as_ref(), &key, identity);
         let connected = timeout(self.options.connect_timeout, attempt).await.unwrap_or(Err(ConnectError::TimedOut));
-        connected.map(|(stream, _)| stream)
+        connected.map(|(stream, facts)| (stream, facts.run_id))
     }
 
-    /// Follows a link until it ends. `distrusted` is how often others had been when it was begun.
-    async fn follow(&mut self, stream: &mut Stream, distrusted: u64) -> Reason {
+    /// Follows a link to this server until it ends.
+    async fn follow(&mut self, stream: &mut Stream, server: Option<RunId>, told: Told) -> Reason {
         let began = clock::now();
         let mut link = Link::new(&self.near_cache.options().prefixes, self.options.link_timeout, began);
         let mut input = Vec::with_capacity(READ_BYTES);
         loop {
-            if self.near_cache.distrusted() != distrusted {
+            if self.near_cache.distrusted() != told.distrusted {
                 return Reason::Distrusted;
+            }
+            if self.near_cache.missed() != told.missed && self.may_follow_lanes() {
+                return Reason::Missed;
             }
             link.handle_turn(clock::now(), self.near_cache.fence_wanted());
             if let Some(bytes) = link.poll_transmit()
@@ -269,7 +292,7 @@ impl Keeper {
                     Ok(_) => {
                         link.handle_bytes(&input);
                         input.clear();
-                        self.hear(&mut link, began).await
+                        self.hear(&mut link, server, began).await
                     }
                     Err(error) => return Reason::Io(error),
                 },
@@ -280,6 +303,15 @@ impl Keeper {
                 return Reason::Link(error);
             }
         }
+    }
+
+    /// Whether the link may be made anew for the lanes' sake: the address may have moved, and the next link with it.
+    fn may_follow_lanes(&mut self) -> bool {
+        let now = clock::now();
+        let may =
+            self.followed_at.is_none_or(|at| now >= at + FOLLOWS_LANES_EVERY_TIMEOUTS * self.options.link_timeout);
+        self.followed_at = if may { Some(now) } else { self.followed_at };
+        may
     }
 
     async fn send(&self, stream: &mut Stream, bytes: &[u8]) -> Result<(), Reason> {
@@ -293,13 +325,13 @@ impl Keeper {
         }
     }
 
-    /// Tells the near cache what came on a link that began then.
-    async fn hear(&mut self, link: &mut Link, began: Instant) -> Result<(), LinkError> {
+    /// Tells the near cache what came on a link to this server that began then.
+    async fn hear(&mut self, link: &mut Link, server: Option<RunId>, began: Instant) -> Result<(), LinkError> {
         let mut keys = 0;
         while let Some(event) = link.poll_event()? {
             match event {
                 LinkEvent::Tracking { sent } => {
-                    self.near_cache.open(sent + self.options.link_timeout);
+                    self.near_cache.open(sent + self.options.link_timeout, server.map(RunId::number));
                     self.serves = Serves::Tracked;
                 }
                 LinkEvent::Invalidate(key) => {
@@ -421,12 +453,16 @@ mod tests {
     //! The near cache hears of its link's state, and fences are asked for when they are wanted, not when a PING is due.
 
     use super::*;
-    use crate::near_cache::{NearCacheOptions, Written};
+    use crate::near_cache::{Follows, NearCacheOptions, Written};
+    use std::num::NonZeroU64;
     use tokio::net::{TcpListener, TcpStream};
     use tokio::task::LocalSet;
 
     /// Long enough for anything that happens at once.
     const SOON: Duration = Duration::from_secs(10);
+
+    /// What the server says of who it is.
+    const RUN_ID: &str = "$49\r\nrun_id:00000000000000010123456789abcdef01234567\r\n\r\n";
 
     /// A link that is pinged less than once in the time of a test.
     const LINK_TIMEOUT: Duration = Duration::from_secs(60);
@@ -489,6 +525,7 @@ mod tests {
                     "BCAST" => push,
                     "PTTL" => ":-2\r\n",
                     "PING" => "+PONG\r\n",
+                    "INFO" => RUN_ID,
                     _ => continue,
                 };
                 stream.write_all(reply.as_bytes()).await.unwrap();
@@ -533,6 +570,32 @@ mod tests {
             ended.cancel();
             task.await.unwrap();
             assert!(!is_open(), "nobody listens any more");
+        };
+        local.run_until(test).await;
+    }
+
+    #[tokio::test]
+    async fn it_is_made_anew_for_a_lane_at_another_server_and_not_for_each() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let Bench { near_cache, registry, ended, local, task } = Bench::new(&listener);
+        local.spawn_local(track(listener, Arc::default()));
+        let (this, other) = (NonZeroU64::new(1), NonZeroU64::new(2));
+        let is_open = || near_cache.is_open(clock::now());
+        let test = async {
+            until("tracking runs", is_open).await;
+            assert_eq!([this, other].map(|server| near_cache.follows(server)), [Follows::It, Follows::Another]);
+            near_cache.miss();
+            until("it is emptied", || registry.counter(Counter::NearFlushes) == 1).await;
+            until("tracking runs again", is_open).await;
+            for _ in 0..10 {
+                near_cache.miss();
+                // The link looks at the one before it looks at the other.
+                near_cache.written(&Written::Unknown);
+                until("the fence is reached", is_open).await;
+            }
+            assert_eq!(registry.counter(Counter::NearFlushes), 1);
+            ended.cancel();
+            task.await.unwrap();
         };
         local.run_until(test).await;
     }

@@ -34,7 +34,7 @@ pub(crate) fn open(bytes_max: u64) -> NearCache {
     };
     let now = clock::now();
     let near = NearCache::new(options, now);
-    near.open(now + OPEN_FOR);
+    near.open(now + OPEN_FOR, None);
     near
 }
 

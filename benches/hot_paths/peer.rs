@@ -202,6 +202,8 @@ fn be_upstream(listener: &TcpListener, dialogue: &Dialogue, is_up: &mpsc::Sender
                 b"DEL" | b"UNLINK" => out.extend_from_slice(b":0\r\n"),
                 // As a server older than Redis 6 does.
                 b"HELLO" => out.extend_from_slice(b"-ERR unknown command 'HELLO'\r\n"),
+                // Who it is it keeps to itself.
+                b"INFO" => out.extend_from_slice(b"-NOPERM this user has no permissions\r\n"),
                 // A lane asks for its number.
                 b"CLIENT" => out.extend_from_slice(b":1\r\n"),
                 b"PING" => {

@@ -52,7 +52,7 @@ pub use stream::{Begun, Upload, begin};
 use crate::command::Learned;
 use crate::metrics::{Counter, Recorder, Registry};
 use crate::near_cache::NearCache;
-use crate::upstream::{Failure, Lane, LaneKey, Node, NodeState, NodeStatus, Popped, Replies, Room};
+use crate::upstream::{Failure, Lane, LaneKey, Made, Node, NodeState, NodeStatus, Popped, Replies, Room};
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -207,10 +207,8 @@ impl Replies for Core {
         pubsub::on_lost(listener);
     }
 
-    fn reconnected(&self) {
-        if let Some(near) = &self.near_cache {
-            near.distrust();
-        }
+    fn connected(&self, lane: &Lane<Waiter>, made: Made) {
+        near::connected(self, lane, made);
     }
 
     fn turn_ended(&self, _now: Instant) {

@@ -2,8 +2,8 @@
 //!
 //! Guarantees: a session is answered from it only where the upstream's answer could be no newer than what the session
 //! has been or will be given: not while a write of its own is unanswered, nor while it reads the same entry upstream,
-//! nor in a mode, transaction, database or login that makes its connection differ. Leaves
-//! what is kept, and for how long, to `near_cache`; what it is told of to `tell.rs`.
+//! nor in a mode, transaction, database or login that makes its connection differ; nor where its lane is known to be
+//! connected to another server than the one that the near cache follows, of which nothing is kept either. Leaves what is kept, and for how long, to `near_cache`; what it is told of to `tell.rs`.
 
 use super::call::{Call, Handled};
 use super::entry::write_read;
@@ -13,10 +13,10 @@ use super::tell::{self, Remains, Tell};
 use super::{Client, Core, Route};
 use crate::command::Effect;
 use crate::metrics::{Counter, Outcome};
-use crate::near_cache::{Answer, Kept, KeyHash, Life, LookUp, NearCache, Stamp, Written};
+use crate::near_cache::{Answer, Follows, Kept, KeyHash, Life, LookUp, NearCache, Stamp, Written};
 use crate::resp::Arguments;
 use crate::session::{Read, Session};
-use crate::upstream::{Failure, Lane, Node};
+use crate::upstream::{Failure, Lane, Made, Node, RunId};
 use std::time::{Duration, Instant};
 
 /// A read of a tracked key that is on its way.
@@ -47,7 +47,7 @@ pub(super) struct Plan<'a> {
 pub(super) fn plan<'a>(
     call: &'a Call<'_>,
     session: &Session,
-    node: &Node<Core>,
+    (lane, node): (&Lane<Waiter>, &Node<Core>),
     key: &[u8],
     held_up: impl FnOnce(KeyHash) -> bool,
 ) -> Option<Plan<'a>> {
@@ -57,7 +57,7 @@ pub(super) fn plan<'a>(
     }
     let key = near.hash(key);
     // What others may read is not another user's to be given; what he reads may be newer all the same.
-    let is_shared = session.login.is_none() && is_shared(call, session);
+    let is_shared = session.login.is_none() && is_shared(call, session) && !is_of_another(near, lane);
     let serves = is_shared && session.untold == 0 && !held_up(key);
     // Where it has to go behind what is in flight, the answer can be kept all the same.
     let stamp = if is_shared && !serves { near.stamp(key, call.now) } else { None };
@@ -108,6 +108,22 @@ impl Plan<'_> {
             lane.push_with(call.deadline, waiter, &[], |out| write_read(out, b"PTTL", key));
         }
         Reading { read, key: self.key, stamp: self.stamp, life: Life::Unknown, exact: None }
+    }
+}
+
+/// Whether a lane's sessions read from another server than the one whose changes the near cache hears of.
+#[inline]
+fn is_of_another(near: &NearCache, lane: &Lane<Waiter>) -> bool {
+    near.follows(lane.run_id().map(RunId::number)) == Follows::Another
+}
+
+/// A shared lane has a connection. The link has to hear of it where they may be to different servers.
+pub(super) fn connected(core: &Core, lane: &Lane<Waiter>, made: Made) {
+    let Some(near) = &core.near_cache else { return };
+    match (near.follows(lane.run_id().map(RunId::number)), made) {
+        (Follows::It, _) | (Follows::Unknown, Made::First) => {}
+        (Follows::Another, _) => near.miss(),
+        (Follows::Unknown, Made::Anew) => near.distrust(),
     }
 }
 
@@ -163,7 +179,8 @@ fn get(
 ) -> Handled {
     let key = &request[1];
     let of_key = |hash: KeyHash| Read::of_key(hash.number());
-    let Some(mut plan) = plan(call, session, node, key, |hash| session.reads.hold_up(of_key(hash))) else {
+    let held_up = |hash| session.reads.hold_up(of_key(hash));
+    let Some(mut plan) = plan(call, session, (lane, node), key, held_up) else {
         return forward::forward(call, session, request);
     };
     if plan.serves && call.client.say_if(session, |out| plan.look_up(key, call.now, out)) {
@@ -193,7 +210,7 @@ impl Task for Reading {
     fn on_reply(self: Box<Self>, turn: Turn<'_>, reply: Reply<'_>) {
         turn.session.reads.end(self.read);
         if let Some(answer) = answer(reply.frame, self.life) {
-            answered(&turn.client.core, self.key, reply.note, self.stamp, &answer);
+            answered(&turn.client.core, reply.lane, self.key, reply.note, self.stamp, &answer);
         }
         turn.finish_forwarded(reply.frame);
     }
@@ -241,10 +258,19 @@ pub(super) fn answer(frame: &[u8], life: Life) -> Option<Answer<'_>> {
     }
 }
 
-/// Tells the near cache what the upstream answered, before anybody else hears of it.
-pub(super) fn answered(core: &Core, hash: KeyHash, key: &[u8], stamp: Option<Stamp>, answer: &Answer<'_>) {
+/// Tells the near cache what the upstream answered on this lane, before anybody else hears of it.
+pub(super) fn answered(
+    core: &Core,
+    lane: &Lane<Waiter>,
+    hash: KeyHash,
+    key: &[u8],
+    stamp: Option<Stamp>,
+    answer: &Answer<'_>,
+) {
     let Some(near) = &core.near_cache else { return };
-    match near.answered(hash, key, stamp, answer) {
+    // The lane may have been without a connection when the read was sent.
+    let kept_at = stamp.filter(|_| !is_of_another(near, lane));
+    match near.answered(hash, key, kept_at, answer) {
         Kept::Kept => core.recorder.add(Counter::NearFills, 1),
         Kept::Refused if stamp.is_some() => core.recorder.add(Counter::NearFillsRefused, 1),
         Kept::Refused | Kept::AsBefore | Kept::Nothing => {}

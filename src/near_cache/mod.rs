@@ -10,7 +10,8 @@
 //! - once a write of a client of ours is acknowledged, nothing older is served: it is told to [`NearCache::written`] first.
 //!   Where its keys are not known, nothing is served until the link has answered two PINGs sent after it (the *fence*);
 //! - reads never go backwards: what the upstream answers to any read of ours takes the place of what is kept;
-//! - nothing outlives its key in the upstream, or `near_cache.ttl_max`.
+//! - nothing outlives its key in the upstream, or `near_cache.ttl_max`;
+//! - it is of one server, the link's ([`Follows`]): whoever reads from another one is to leave it alone.
 //!
 //! One store for all workers, in parts of a lock each, held for one look or one change: with a store for each worker a
 //! client with two connections could read backwards, and the bytes would hold as many copies of the same values.
@@ -27,6 +28,7 @@ pub use shard::{Answer, Kept, KeyHash, Life, Stamp};
 use crate::resp::payload;
 use shard::{Found, Shard};
 use std::hash::{BuildHasher, RandomState};
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -111,6 +113,18 @@ impl Written {
     }
 }
 
+/// Which server the link tells of, to somebody who reads from one. Behind one address there may be two: while it moves
+/// from one to the other and the first lives on, or for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Follows {
+    /// That one.
+    It,
+    /// Not that one.
+    Another,
+    /// Either server has not said who it is.
+    Unknown,
+}
+
 /// What is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LookUp {
@@ -143,10 +157,15 @@ pub struct NearCache {
     /// Until when it may answer, in microseconds of its clock; 0 while it may not.
     until: AtomicU64,
     is_untracked: AtomicBool,
+    /// The server that the link tells of; 0 where that is not known. Changes only while nothing may be answered, and
+    /// everything is dropped in between: a stamp is of one server.
+    server: AtomicU64,
     /// How often a write asked for a fence, and which of these the link has come to.
     fences_wanted: AtomicU64,
     fences_reached: AtomicU64,
     distrusted: AtomicU64,
+    /// How often a lane was connected to a server that the link does not tell of.
+    missed: AtomicU64,
     notifier: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
@@ -169,9 +188,11 @@ impl NearCache {
             shards: (0..shards).map(|_| Lock::new(Shard::new(bytes_max))).collect(),
             until: AtomicU64::new(0),
             is_untracked: AtomicBool::new(false),
+            server: AtomicU64::new(0),
             fences_wanted: AtomicU64::new(0),
             fences_reached: AtomicU64::new(0),
             distrusted: AtomicU64::new(0),
+            missed: AtomicU64::new(0),
             notifier: OnceLock::new(),
             options,
         }
@@ -315,9 +336,10 @@ impl NearCache {
         }
     }
 
-    /// Tracking runs: it answers until then, and begins empty.
-    pub fn open(&self, until: Instant) {
+    /// Tracking runs, on a link to this server: it answers until then, and begins empty.
+    pub fn open(&self, until: Instant, server: Option<NonZeroU64>) {
         self.close();
+        self.server.store(server.map_or(0, NonZeroU64::get), Ordering::SeqCst);
         self.open_until(self.micros(until));
     }
 
@@ -351,6 +373,29 @@ impl NearCache {
         self.notify();
     }
 
+    /// Whether the link tells of this server. Where it does not, nothing that is kept is that server's, and nothing that
+    /// this one says is to be kept.
+    #[inline]
+    pub fn follows(&self, server: Option<NonZeroU64>) -> Follows {
+        match (NonZeroU64::new(self.server.load(Ordering::Acquire)), server) {
+            (None, _) | (_, None) => Follows::Unknown,
+            (Some(own), Some(other)) if own == other => Follows::It,
+            (Some(_), Some(_)) => Follows::Another,
+        }
+    }
+
+    /// A lane has connected to a server that the link does not tell of. Nothing that is served becomes wrong by that; the
+    /// address may have moved.
+    pub fn miss(&self) {
+        self.missed.fetch_add(1, Ordering::SeqCst);
+        self.notify();
+    }
+
+    /// How often that was so.
+    pub fn missed(&self) -> u64 {
+        self.missed.load(Ordering::SeqCst)
+    }
+
     /// How often the link was distrusted: one that began before the last time is to end.
     pub fn distrusted(&self) -> u64 {
         self.distrusted.load(Ordering::SeqCst)
@@ -366,6 +411,7 @@ impl NearCache {
     pub fn close(&self) {
         self.until.store(0, Ordering::SeqCst);
         self.is_untracked.store(false, Ordering::SeqCst);
+        self.server.store(0, Ordering::SeqCst);
         self.invalidate_all();
     }
 
@@ -392,7 +438,7 @@ impl NearCache {
         self.fences_reached.fetch_max(number, Ordering::SeqCst);
     }
 
-    /// Who is told that a fence is wanted, or that the link is distrusted. The first one given stays.
+    /// Who is told that a fence is wanted, that the link is distrusted, or misses a lane's server. The first one given stays.
     pub fn set_notifier(&self, notifier: Box<dyn Fn() + Send + Sync>) {
         let _ = self.notifier.set(notifier);
     }

@@ -41,7 +41,7 @@ fn what_was_read_is_found_until_its_key_changes() {
     let key = b"fca:faq:0123456789abcdef";
     let hash = cache.hash(key);
     assert_eq!(stamp(&cache, key, now), None, "closed: nothing is to be kept");
-    cache.open(now + Duration::from_secs(1));
+    cache.open(now + Duration::from_secs(1), None);
     let read = stamp(&cache, key, now);
     let answer = Answer::Value(b"$1\r\nx\r\n", Life::Milliseconds(500));
     assert_eq!(cache.answered(hash, key, read, &answer), Kept::Kept);

@@ -1,11 +1,12 @@
-//! Making a connection and shaking hands: TCP or a unix socket, AUTH, HELLO, SELECT, PING.
+//! Making a connection and shaking hands: TCP or a unix socket, AUTH, HELLO, SELECT, PING, INFO.
 //!
 //! Guarantees: what comes back is a connection on which the upstream has answered a PING in the asked-for protocol and
 //! database, so a server that only accepts, is loading, or does not take a password is found out here; only one that
 //! asks for a password where none is known may leave it at saying so. The caller bounds the time. Sends nothing that a
-//! Redis older than 6 does not survive: an unknown HELLO is tolerated for RESP2.
+//! Redis older than 6 does not survive: an unknown HELLO is tolerated for RESP2. Who the server is, it may keep to itself.
 
 use super::lane::LaneKey;
+use super::run_id::RunId;
 use super::tls::Tls;
 use crate::config::Credentials;
 use crate::resp::{BadReply, Protocol, ReplyScanner, elements, encode, error_words, payload};
@@ -57,7 +58,16 @@ impl fmt::Display for Host<'_> {
 /// The bytes to and from an upstream.
 pub(crate) type Stream = Either<TcpStream, Either<UnixStream, Box<TlsStream<TcpStream>>>>;
 
-/// What the upstream told of itself in its HELLO.
+/// Whether a server is asked who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Identity {
+    /// It is, in the same write as all else.
+    Asked,
+    /// It makes no difference.
+    Ignored,
+}
+
+/// What the upstream told of itself while hands were shaken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerFacts {
     /// `redis_version`, where the server knows HELLO.
@@ -68,6 +78,8 @@ pub struct ServerFacts {
     pub wants_login: bool,
     /// What it calls the connection on which it said so (Redis 5 and later).
     pub connection_id: Option<u64>,
+    /// Which server it is, where that was asked and is told.
+    pub run_id: Option<RunId>,
 }
 
 /// Why a connection could not be made.
@@ -114,6 +126,7 @@ pub(crate) async fn connect(
     address: &Address,
     credentials: Option<&Credentials>,
     key: &LaneKey,
+    identity: Identity,
 ) -> Result<(Stream, ServerFacts), ConnectError> {
     let mut stream = match address {
         Address::Tcp(host, port) => Either::Left(connect_tcp(host, *port).await?),
@@ -123,7 +136,7 @@ pub(crate) async fn connect(
         }
         Address::Unix(path) => Either::Right(Either::Left(UnixStream::connect(path).await?)),
     };
-    let facts = shake_hands(&mut stream, credentials, key).await?;
+    let facts = shake_hands(&mut stream, credentials, key, identity).await?;
     Ok((stream, facts))
 }
 
@@ -140,6 +153,7 @@ async fn shake_hands(
     stream: &mut Stream,
     credentials: Option<&Credentials>,
     key: &LaneKey,
+    identity: Identity,
 ) -> Result<ServerFacts, ConnectError> {
     let database = key.database.to_string();
     let version = match key.protocol {
@@ -156,6 +170,9 @@ async fn shake_hands(
         encode::command(&mut hello, &[b"SELECT", database.as_bytes()]);
     }
     encode::command(&mut hello, &[b"PING"]);
+    if identity == Identity::Asked {
+        encode::command(&mut hello, &[b"INFO", b"server"]);
+    }
     stream.write_all(&hello).await?;
     stream.flush().await?;
 
@@ -178,15 +195,16 @@ async fn shake_hands(
         });
     }
     match error_words(&replies.next().await?) {
-        Some(words) if credentials.is_none() && wants_login(&words) => {
-            facts.wants_login = true;
-            return Ok(facts);
-        }
+        Some(words) if credentials.is_none() && wants_login(&words) => facts.wants_login = true,
         // A user that may not PING has been answered all the same.
         Some(words) if !words.starts_with("NOPERM") => return Err(refusal(words, key)),
         _ => {}
     }
-    if !facts.speaks_resp3 {
+    if identity == Identity::Asked {
+        // A refusal says nothing, and is none of the connection.
+        facts.run_id = RunId::from_info(&replies.next().await?);
+    }
+    if !facts.speaks_resp3 && !facts.wants_login {
         // Its HELLO would have told. Older than 5: an error, and nobody can be unblocked there.
         replies.stream.write_all(b"*2\r\n$6\r\nCLIENT\r\n$2\r\nID\r\n").await?;
         replies.stream.flush().await?;
@@ -233,7 +251,7 @@ fn server_facts(reply: &[u8], key: &LaneKey, credentials: Option<&Credentials>) 
             let value = |name: &[u8]| Some(pairs.chunks_exact(2).find(|pair| payload(pair[0]) == Some(name))?[1]);
             let version = value(b"version").and_then(payload).map(|v| String::from_utf8_lossy(v).into_owned());
             let connection_id = value(b"id").and_then(connection_id);
-            Ok(ServerFacts { version, speaks_resp3: true, wants_login: false, connection_id })
+            Ok(ServerFacts { version, speaks_resp3: true, wants_login: false, connection_id, run_id: None })
         }
     }
 }

@@ -5,6 +5,7 @@
 //! across a call to a stranger, but for what `with_listener` is given, which may touch no lane. Leaves reading and writing to `running.rs`, connecting to `task.rs`.
 
 use super::pipeline::Pipeline;
+use super::run_id::RunId;
 use crate::config::Credentials;
 use crate::resp::Protocol;
 use std::cell::{Cell, RefCell};
@@ -80,6 +81,8 @@ pub struct Lane<W> {
     state: Cell<LaneState>,
     /// What the server calls its connection.
     server_id: Cell<Option<u64>>,
+    /// Which server its connection is to, or its last one was.
+    run_id: Cell<Option<RunId>>,
     pub(super) queue: RefCell<Queue<W>>,
     /// Whether an exclusive lane waits in the pool for its next session.
     pooled: Cell<bool>,
@@ -146,6 +149,7 @@ impl<W> Lane<W> {
             queue_bytes_max,
             state: Cell::new(LaneState::Connecting),
             server_id: Cell::new(None),
+            run_id: Cell::new(None),
             queue: RefCell::new(queue),
             pooled: Cell::new(false),
             tainted: Cell::new(false),
@@ -263,6 +267,13 @@ impl<W> Lane<W> {
         self.server_id.get()
     }
 
+    /// Which server its connection is to; none where that is not known, or was not asked. Between two connections it is
+    /// the one before: what its sessions have been given is of that server.
+    #[inline]
+    pub fn run_id(&self) -> Option<RunId> {
+        self.run_id.get()
+    }
+
     /// Whether the lane will never carry a request again.
     pub fn is_dead(&self) -> bool {
         self.state.get() == LaneState::Dead
@@ -345,8 +356,9 @@ impl<W> Lane<W> {
     }
 
     /// The lane has a connection.
-    pub(super) fn set_ready(&self, server_id: Option<u64>) {
+    pub(super) fn set_ready(&self, server_id: Option<u64>, run_id: Option<RunId>) {
         self.server_id.set(server_id);
+        self.run_id.set(run_id);
         self.set_state(LaneState::Ready);
     }
 

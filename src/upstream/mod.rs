@@ -22,6 +22,7 @@ mod lane;
 mod lanes;
 mod node;
 mod pipeline;
+mod run_id;
 mod running;
 mod status;
 mod task;
@@ -29,10 +30,11 @@ mod tls;
 
 pub use breaker::{Backoff, Breaker};
 pub use connect::{Address, ConnectError, ServerFacts};
-pub(crate) use connect::{Stream, connect};
+pub(crate) use connect::{Identity, Stream, connect};
 pub use lane::{Lane, LaneKey, Refused, STREAM_BUFFER_BYTES, STREAM_BYTES_MIN, Tenure};
 pub use node::{Node, NodeOptions};
 pub use pipeline::{Pipeline, Popped};
+pub use run_id::RunId;
 pub use status::{NodeState, NodeStatus};
 pub use tls::{Tls, TlsError, TlsOptions};
 
@@ -81,11 +83,20 @@ pub trait Replies: 'static {
     /// An exclusive lane has lost its connection; this was its listener.
     fn lost(&self, listener: Self::Waiter);
 
-    /// A shared lane has a connection in place of one that ended; the server may be another.
-    fn reconnected(&self);
+    /// A shared lane has a connection. Where it is in place of one that ended, the server may be another.
+    fn connected(&self, lane: &Lane<Self::Waiter>, made: Made);
 
     /// All that one turn of a lane brought was handed over: what it filled can be written.
     fn turn_ended(&self, now: Instant);
+}
+
+/// Which of its connections a shared lane has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Made {
+    /// Its first.
+    First,
+    /// One in place of another that ended.
+    Anew,
 }
 
 /// What a client has room for of a reply that is handed over in pieces.

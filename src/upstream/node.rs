@@ -5,8 +5,9 @@
 
 use super::Replies;
 use super::breaker::{Backoff, Breaker};
-use super::connect::{Address, ConnectError, ServerFacts, Stream, connect};
+use super::connect::{Address, ConnectError, Identity, ServerFacts, Stream, connect};
 use super::lane::{Lane, LaneKey, LaneState, Tenure};
+use super::run_id::RunId;
 use super::status::{NodeStatus, Permit};
 use crate::clock;
 use crate::config::Credentials;
@@ -44,6 +45,8 @@ pub struct NodeOptions {
     pub reply_bytes_max: usize,
     /// Connections of the whole process.
     pub connections_max: usize,
+    /// Whether anybody wants to know which server the shared lanes are connected to.
+    pub asks_run_id: bool,
 }
 
 /// How often a lane looks whether there may be one more connection.
@@ -116,19 +119,25 @@ impl<R: Replies> Node<R> {
         self.breaker.borrow().is_closed()
     }
 
+    /// Whether the server is asked who it is for this lane: many read over it, and it is the proxy's own user who asks.
+    pub(super) fn identity(&self, lane: &Lane<R::Waiter>) -> Identity {
+        let is_asked = self.options.asks_run_id && lane.tenure == Tenure::Shared && lane.key.login.is_none();
+        if is_asked { Identity::Asked } else { Identity::Ignored }
+    }
+
     /// Makes a connection for a lane with this key, bounded in number and in time.
-    pub(super) async fn connect(&self, key: &LaneKey) -> Result<Connection, ConnectError> {
+    pub(super) async fn connect(&self, key: &LaneKey, identity: Identity) -> Result<Connection, ConnectError> {
         let permit = self.permit().await?;
         let credentials = key.login.as_deref().or(self.options.credentials.as_ref());
-        let attempt = connect(&self.options.address, credentials, key);
+        let attempt = connect(&self.options.address, credentials, key, identity);
         let result = timeout(self.options.connect_timeout, attempt).await.unwrap_or(Err(ConnectError::TimedOut));
         match result {
             Ok((stream, facts)) => {
                 self.recorder.add(Counter::UpstreamConnects, 1);
                 self.status.connected();
-                let server_id = facts.connection_id;
+                let (server_id, run_id) = (facts.connection_id, facts.run_id);
                 self.learn(key, facts);
-                Ok(Connection { stream, server_id, _permit: permit })
+                Ok(Connection { stream, server_id, run_id, _permit: permit })
             }
             Err(error) => {
                 if matches!(error, ConnectError::LoginWanted(_)) {
@@ -203,7 +212,7 @@ impl<R: Replies> Node<R> {
             if !self.breaker.borrow_mut().handle_timeout(clock::now()) {
                 continue;
             }
-            match self.connect(&self.main_key()).await {
+            match self.connect(&self.main_key(), Identity::Ignored).await {
                 // A server that serves those who log in is back as well.
                 Ok(_) | Err(ConnectError::LoginWanted(_)) => self.on_recovered(),
                 Err(error) => {
@@ -230,5 +239,7 @@ pub(super) struct Connection {
     pub(super) stream: Stream,
     /// What the server calls it.
     pub(super) server_id: Option<u64>,
+    /// Which server it is to, where that was asked and is known.
+    pub(super) run_id: Option<RunId>,
     _permit: Permit,
 }

@@ -7,7 +7,7 @@ use super::connect::ConnectError;
 use super::lane::{Lane, LaneState, Tenure, Upload};
 use super::node::{Connection, Node};
 use super::running::{Ended, Running, expire, tell};
-use super::{Failure, Replies};
+use super::{Failure, Made, Replies};
 use crate::alarm::Alarm;
 use crate::clock;
 use crate::metrics::Counter;
@@ -51,7 +51,7 @@ pub(super) fn spawn<R: Replies>(node: Rc<Node<R>>, lane: Rc<Lane<R::Waiter>>) {
 
 async fn run<R: Replies>(node: Rc<Node<R>>, lane: Rc<Lane<R::Waiter>>) {
     let mut eager = lane.tenure == Tenure::Exclusive || lane.key == node.main_key();
-    let mut connected_before = false;
+    let mut made = Made::First;
     loop {
         match wait_for_work(&lane, eager).await {
             Work::Connect => {}
@@ -72,13 +72,13 @@ async fn run<R: Replies>(node: Rc<Node<R>>, lane: Rc<Lane<R::Waiter>>) {
         eager = lane.key == node.main_key();
         match connecting(&node, &lane).await {
             Ok(connection) => {
-                lane.set_ready(connection.server_id);
+                lane.set_ready(connection.server_id, connection.run_id);
                 node.on_ready(&lane);
-                node.recorder.add(Counter::UpstreamReconnects, u64::from(connected_before));
-                if connected_before {
-                    node.replies.reconnected();
+                node.recorder.add(Counter::UpstreamReconnects, u64::from(made == Made::Anew));
+                if lane.tenure == Tenure::Shared {
+                    node.replies.connected(&lane, made);
                 }
-                connected_before = true;
+                made = Made::Anew;
                 let mut running = Running::new(&node, &lane, connection);
                 let ended = poll_fn(|cx| running.poll_turn(cx)).await;
                 let served = running.served || clock::now() >= running.connected_at + SETTLED_AFTER;
@@ -144,7 +144,7 @@ async fn wait_for_work<W>(lane: &Lane<W>, eager: bool) -> Work {
 
 /// Connects, while requests that wait run out of time.
 async fn connecting<R: Replies>(node: &Node<R>, lane: &Rc<Lane<R::Waiter>>) -> Result<Connection, ConnectError> {
-    let mut connect = pin!(node.connect(&lane.key));
+    let mut connect = pin!(node.connect(&lane.key, node.identity(lane)));
     let mut alarm = Alarm::default();
     poll_fn(|cx| {
         lane.begin_turn(cx.waker());

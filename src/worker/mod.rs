@@ -216,6 +216,7 @@ fn route(shared: &Shared, core: &Rc<Core>, recorder: Arc<Recorder>) -> Route {
         queue_bytes_max: upstream.queue_bytes_max,
         reply_bytes_max: upstream.reply_bytes_max,
         connections_max: upstream.connections_max,
+        asks_run_id: shared.near_cache.is_some(),
     };
     let node = Node::start(options, Arc::clone(status), Rc::clone(core), recorder);
     let lane = node.shared_lane(LaneKey { protocol: Protocol::Resp2, database: upstream.database, login: None });

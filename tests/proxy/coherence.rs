@@ -2,7 +2,7 @@
 //!
 //! Each rule on its own first, made certain by a pipe that holds back what the link would hear (`writes`, `reads`,
 //! `news`,
-//! `sessions`, `link`, `lifetime`, `degraded`); then all of them at once under load and faults (`storm`). Whether
+//! `sessions`, `link`, `servers`, `lifetime`, `degraded`); then all of them at once under load and faults (`storm`). Whether
 //! a reply came from the near cache is told by its metric and by Redis' own count of GETs, never by how long it took.
 
 // Sessions whose reads are the server's alone.
@@ -19,6 +19,8 @@ mod news;
 mod reads;
 // Everything at once.
 mod storm;
+// Two servers behind one address, and which of them the proxy is connected to.
+mod servers;
 // The storm's questions: who has written what, and what a read may find.
 mod versions;
 // Every path on which a client changes a value.

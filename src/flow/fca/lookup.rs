@@ -65,7 +65,7 @@ pub(super) fn look_up(
     match call.route {
         Route::Embedded(store) => embedded::look_up(call, session, store, &entry, ask),
         Route::Lane(lane, node) if lane.accepts().is_ok() => {
-            let mut plan = plan(call, session, node, &entry, ask);
+            let mut plan = plan(call, session, (lane, node), &entry, ask);
             let hit = plan
                 .as_mut()
                 .is_some_and(|plan| plan.serves() && call.client.say_if(session, |out| find(plan, call, &entry, out)));
@@ -98,12 +98,18 @@ fn say_nothing_there(call: &Call<'_>, session: &mut Session, ask: Ask) -> Handle
 
 /// What the near cache is to this question.
 #[inline]
-fn plan<'a>(call: &'a Call<'_>, session: &Session, node: &Node<Core>, entry: &Entry, ask: Ask) -> Option<Plan<'a>> {
+fn plan<'a>(
+    call: &'a Call<'_>,
+    session: &Session,
+    to: (&Lane<Waiter>, &Node<Core>),
+    entry: &Entry,
+    ask: Ask,
+) -> Option<Plan<'a>> {
     if ask != Ask::Value {
         return None;
     }
     let held_up = |_| !session.reads.is_empty() && session.reads.hold_up(Read::of_entry(entry.identity()));
-    near::plan(call, session, node, entry.key(), held_up)
+    near::plan(call, session, to, entry.key(), held_up)
 }
 
 /// Appends the frame of an entry's value, if the near cache has it. An entry of one spelling has no other, whatever the near
@@ -158,7 +164,7 @@ impl Task for Lookup {
         }
         if self.spelling == Spelling::Exact {
             if let (Some(reading), Some(answer)) = (&self.reading, near::answer(frame, self.life())) {
-                near::answered(&turn.client.core, reading.key, exact, reading.stamp, &answer);
+                near::answered(&turn.client.core, lane, reading.key, exact, reading.stamp, &answer);
             }
             let absent = self.ask.is_absent(frame);
             if (absent || is_overtaken(&turn, &self)) && lane.accepts().is_ok() {
@@ -170,7 +176,7 @@ impl Task for Lookup {
         }
         let both = if frame[0] == b'*' { elements(frame).unwrap_or_default() } else { Vec::new() };
         if let Some(reading) = &self.reading {
-            tell_last(&turn, &self, reading, (exact, other), &both, frame);
+            tell_last(&turn, &self, reading, (exact, other), &both, reply);
         }
         let frame =
             both.iter().find(|value| !self.ask.is_absent(value)).or_else(|| both.first()).copied().unwrap_or(frame);
@@ -208,26 +214,26 @@ fn tell_last(
     reading: &Reading,
     (exact, other): (&[u8], &[u8]),
     both: &[&[u8]],
-    frame: &[u8],
+    Reply { frame, lane, .. }: Reply<'_>,
 ) {
     let core = &turn.client.core;
     let Some((exact_hash, exact_stamp)) = reading.exact else {
         if let Some(answer) = near::answer(frame, lookup.life()) {
-            near::answered(core, reading.key, exact, reading.stamp, &answer);
+            near::answered(core, lane, reading.key, exact, reading.stamp, &answer);
         }
         return;
     };
     let [exact_value, value] = both else { return };
     let answer = near::answer(value, lookup.life());
     if let Some(answer) = &answer {
-        near::answered(core, reading.key, other, reading.stamp, answer);
+        near::answered(core, lane, reading.key, other, reading.stamp, answer);
     }
     let exact_answer = match (near::answer(exact_value, Life::Unknown), answer) {
         (Some(Answer::Absent), Some(Answer::Value(..))) => Some(Answer::Elsewhere(other)),
         (exact_answer, _) => exact_answer,
     };
     if let Some(exact_answer) = exact_answer {
-        near::answered(core, exact_hash, exact, exact_stamp, &exact_answer);
+        near::answered(core, lane, exact_hash, exact, exact_stamp, &exact_answer);
     }
 }
 
@@ -304,7 +310,7 @@ pub(super) fn look_up_all(
             let slot = session.replies.open();
             let gather = Gather::array(slot, call.family, call.deadline, entries.len() as u32);
             for (index, entry) in entries.iter().enumerate() {
-                let mut plan = plan(call, session, node, entry, Ask::Value);
+                let mut plan = plan(call, session, (lane, node), entry, Ask::Value);
                 let mut frame = Vec::new();
                 if plan.as_mut().is_some_and(|plan| find(plan, call, entry, &mut frame)) {
                     count_get(call, Ask::Value, entry.namespace.label, GetResult::NearHit);

@@ -27,7 +27,7 @@ fn options(bytes_max: u64, value_bytes_max: usize) -> NearCacheOptions {
 fn open(options: NearCacheOptions) -> (NearCache, Instant) {
     let now = crate::clock::now();
     let cache = NearCache::new(options, now);
-    cache.open(now + Duration::from_secs(3600));
+    cache.open(now + Duration::from_secs(3600), None);
     (cache, now)
 }
 
@@ -104,7 +104,7 @@ proptest! {
         let life = Life::from_reply(format!(":{digits}\r\n").as_bytes());
         let (cache, began) = open(options(1 << 20, 100));
         let now = began + Duration::from_millis(sent);
-        cache.open(now + Duration::from_secs(1));
+        cache.open(now + Duration::from_secs(1), None);
         let read = cache.stamp(cache.hash(b"fca:k"), now);
         cache.answered(cache.hash(b"fca:k"), b"fca:k", read, &Answer::Value(b"$0\r\n\r\n", life));
     }
@@ -172,7 +172,7 @@ fn a_clock_that_goes_backwards_is_no_harm() {
     assert_eq!(fill(&cache, b"fca:k", b"x", before), Kept::Kept);
     assert!(value(&cache, b"fca:k", before).is_some());
     assert_eq!(value(&cache, b"fca:k", now + Duration::from_secs(60)), None);
-    cache.open(before);
+    cache.open(before, None);
     assert!(!cache.is_open(now), "that is over");
 }
 
@@ -288,4 +288,38 @@ fn the_empty_prefix_tracks_every_key() {
     assert!(tracks(&[""], b"") && tracks(&[""], b"anything"));
     assert!(tracks(&["fca:", "b:"], b"b:1") && tracks(&["fca:", "b:"], b"fca:"));
     assert!(!tracks(&["fca:", "b:"], b"fca") && !tracks(&["fca:"], b"xfca:1"));
+}
+
+#[test]
+fn it_is_of_the_server_that_it_was_opened_for_until_it_is_closed() {
+    let (cache, now) = cache();
+    let [this, other] = [1, 2].map(NonZeroU64::new);
+    let relations = || [this, other, None].map(|server| cache.follows(server));
+    let unknown = [Follows::Unknown; 3];
+    assert_eq!(relations(), unknown);
+    cache.open(now + Duration::from_secs(1), this);
+    assert_eq!(relations(), [Follows::It, Follows::Another, Follows::Unknown]);
+    cache.open(now + Duration::from_secs(1), other);
+    assert_eq!(relations(), [Follows::Another, Follows::It, Follows::Unknown]);
+    cache.open(now + Duration::from_secs(1), None);
+    assert_eq!(relations(), unknown);
+    cache.open(now + Duration::from_secs(1), this);
+    cache.close();
+    assert_eq!(relations(), unknown);
+    cache.open(now + Duration::from_secs(1), this);
+    cache.open_untracked();
+    assert_eq!(relations(), unknown, "nobody tells of any server");
+}
+
+#[test]
+fn a_lane_that_it_misses_takes_nothing_from_the_others() {
+    let (cache, now) = cache();
+    let key = b"fca:faq:0123456789abcdef";
+    cache.open(now + Duration::from_secs(1), NonZeroU64::new(1));
+    let answer = Answer::Value(b"$1\r\nx\r\n", Life::Endless);
+    let read = stamp(&cache, key, now);
+    assert_eq!(cache.answered(cache.hash(key), key, read, &answer), Kept::Kept);
+    cache.miss();
+    assert_eq!((cache.missed(), cache.distrusted()), (1, 0));
+    assert!(value(&cache, key, now).is_some());
 }

@@ -83,7 +83,7 @@ impl Upstream {
             if turns.is_multiple_of(1000) {
                 cache.close();
                 thread::yield_now();
-                cache.open(now + Duration::from_secs(60));
+                cache.open(now + Duration::from_secs(60), None);
             }
         }
     }
@@ -101,7 +101,7 @@ impl Drop for Done<'_> {
 #[test]
 fn no_thread_is_given_what_was_over_before_it_looked() {
     let (cache, now) = cache();
-    cache.open(now + Duration::from_secs(60));
+    cache.open(now + Duration::from_secs(60), None);
     let upstream = Upstream { at_work: AtomicUsize::new(THREADS), ..Upstream::default() };
     thread::scope(|scope| {
         for thread in 0..THREADS as u64 {

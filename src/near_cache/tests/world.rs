@@ -560,7 +560,7 @@ impl World {
             Told::Tracking { sent } => {
                 self.link.has_asked = false;
                 self.link.until = sent + LINK_TIMEOUT;
-                self.cache.open(self.instant(sent + LINK_TIMEOUT));
+                self.cache.open(self.instant(sent + LINK_TIMEOUT), None);
             }
             Told::Pong { sent, fence, versions } => {
                 self.link.until = sent + LINK_TIMEOUT;

@@ -20,6 +20,15 @@ pub(super) const WELCOME: &[u8] = b"*4\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nv
 pub(super) const WELCOME_OLD: &[u8] =
     b"-ERR unknown command `HELLO`, with args beginning with: `2`, \r\n+PONG\r\n:9\r\n";
 
+/// What a lane that asks who the server is says behind that.
+pub(super) const WHO: &[u8] = b"*2\r\n$4\r\nINFO\r\n$6\r\nserver\r\n";
+
+/// A server's answer to it.
+pub(super) fn run_id(number: u64) -> String {
+    let info = format!("# Server\r\nredis_version:7.4.1\r\nrun_id:{number:016x}0123456789abcdef01234567\r\n");
+    format!("${}\r\n{info}\r\n", info.len())
+}
+
 /// A server that does what a test says.
 pub(super) struct Peer {
     listener: TcpListener,

@@ -1,10 +1,10 @@
 //! What a server may say to a new connection, and what is made of it.
 
-use super::dialogue::{HELLO_2, HELLO_3, Peer};
+use super::dialogue::{HELLO_2, HELLO_3, Peer, WHO, run_id};
 use super::rig::{RESP2, RESP3, run};
 use crate::config::{Credentials, Secret};
 use crate::upstream::LaneKey;
-use crate::upstream::connect::{ConnectError, connect};
+use crate::upstream::connect::{ConnectError, Identity, ServerFacts, connect};
 use std::rc::Rc;
 
 const PING: &str = "*1\r\n$4\r\nPING\r\n";
@@ -28,7 +28,7 @@ async fn shake(
         dialogue.expect(expected).await;
         dialogue.try_send(script).await;
     };
-    let (result, ()) = tokio::join!(connect(&address, credentials.as_ref(), &key), server);
+    let (result, ()) = tokio::join!(connect(&address, credentials.as_ref(), &key, Identity::Ignored), server);
     match result {
         Ok((_, facts)) if facts.wants_login => ("wants login", facts.version.unwrap_or_default()),
         Ok((_, facts)) if facts.speaks_resp3 => ("up", facts.version.unwrap_or_default()),
@@ -126,13 +126,67 @@ fn a_connection_knows_what_the_server_calls_it() {
         run(async {
             let peer = Peer::listen().await;
             let address = peer.address();
-            let connecting = connect(&address, asker.credentials.as_ref(), &asker.key);
+            let connecting = connect(&address, asker.credentials.as_ref(), &asker.key, Identity::Ignored);
             let server = peer.accept_saying(asker.says.as_bytes(), script.as_bytes());
             let (result, _dialogue) = tokio::join!(connecting, server);
             let (_, facts) = result.unwrap();
             assert_eq!(facts.connection_id, expected, "after {}", script.escape_debug());
         });
     }
+}
+
+/// What came of a handshake in which the server is asked who it is, after these lines of the server.
+async fn ask(asker: &Asker, script: &str) -> Result<ServerFacts, ConnectError> {
+    let peer = Peer::listen().await;
+    let address = peer.address();
+    let connecting = connect(&address, asker.credentials.as_ref(), &asker.key, Identity::Asked);
+    let says = [asker.says.as_bytes(), WHO].concat();
+    let (result, _dialogue) = tokio::join!(connecting, peer.accept_saying(&says, script.as_bytes()));
+    result.map(|(_, facts)| facts)
+}
+
+#[test]
+fn who_the_server_is_it_says_last_or_keeps_to_itself() {
+    const UNKNOWN: &str = "-ERR unknown command `HELLO`\r\n+PONG\r\n";
+    const NOPERM: &str = "-NOPERM User app has no permissions to run the 'info' command\r\n";
+    let list = HELLO_LIST.to_owned() + "+PONG\r\n";
+    let told = run_id(9);
+    let silent = "$21\r\nredis_version:7.4.1\r\n\r\n";
+    for (asker, script, expected) in [
+        (resp2(), [list.as_str(), &told].concat(), Some(9)),
+        (resp3(), [HELLO_MAP, "+PONG\r\n", &told].concat(), Some(9)),
+        (database_9(), [HELLO_LIST, "+OK\r\n+PONG\r\n", &told].concat(), Some(9)),
+        (with_password(), ["+OK\r\n", list.as_str(), &told].concat(), Some(9)),
+        (resp2(), [UNKNOWN, &told, ":34\r\n"].concat(), Some(9)),
+        // A user that may neither PING nor ask.
+        (resp2(), [HELLO_LIST, NOPERM, NOPERM].concat(), None),
+        (resp2(), [list.as_str(), NOPERM].concat(), None),
+        (resp2(), [list.as_str(), silent].concat(), None),
+        (resp2(), [list.as_str(), "+OK\r\n"].concat(), None),
+        (resp2(), [UNKNOWN, "-ERR wrong number of arguments for 'info' command\r\n", ":34\r\n"].concat(), None),
+    ] {
+        run(async {
+            let facts = ask(&asker, &script).await.unwrap();
+            let came = facts.run_id.map(|id| id.number().get());
+            let shown = script.escape_debug();
+            assert_eq!(came, expected, "after {shown}");
+            assert_eq!(facts.connection_id, script.ends_with(":34\r\n").then_some(34), "after {shown}");
+        });
+    }
+}
+
+#[test]
+fn whether_the_server_serves_is_told_by_what_comes_before() {
+    run(async {
+        let required = "-NOAUTH Authentication required.\r\n";
+        let facts = ask(&resp2(), &required.repeat(3)).await.unwrap();
+        assert_eq!((facts.wants_login, facts.run_id), (true, None));
+        let loading = "LOADING Redis is loading the dataset in memory";
+        // Redis answers INFO all the same while it loads.
+        let script = [HELLO_LIST, "-", loading, "\r\n", &run_id(9)].concat();
+        let Err(ConnectError::Refused(words)) = ask(&resp2(), &script).await else { panic!("it is refused") };
+        assert_eq!(words, loading);
+    });
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Shared and exclusive lanes, the breaker at work, and the bounds of a node.
 
-use super::dialogue::{Dialogue, HELLO_2, HELLO_3, Peer, WELCOME, WELCOME_OLD};
+use super::dialogue::{Dialogue, HELLO_2, HELLO_3, Peer, WELCOME, WELCOME_OLD, WHO, run_id};
 use super::rig::{Outcome, RESP2, RESP3, Rig, TestLane, options, reply, run, until};
 use crate::clock;
 use crate::config::{Credentials, Secret};
 use crate::metrics::{Counter, Gauge, Limit};
-use crate::upstream::{Address, Failure, LaneKey, NodeOptions, NodeState, Refused};
+use crate::upstream::{Address, Failure, LaneKey, Made, NodeOptions, NodeState, Refused};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -462,5 +462,54 @@ fn nobody_gets_a_lane_on_which_its_last_session_left_more_than_the_cleaning() {
             assert_eq!(!lane.is_dead(), is_kept, "{requests} in flight");
             lane.end();
         }
+    });
+}
+
+/// Takes the connection of a lane of RESP2 that asks who the server is, and tells it.
+async fn accept_asking(peer: &Peer, says: &[u8]) -> Dialogue {
+    peer.accept_saying(&[HELLO_2, WHO].concat(), &[WELCOME, says].concat()).await
+}
+
+/// Answers a request, and ends the connection then: that is no failure of the server's.
+async fn serve_and_end(rig: &Rig, lane: &TestLane, mut server: Dialogue) {
+    let served = rig.send(lane, b"GET a\r\n");
+    server.expect(b"GET a\r\n").await;
+    server.send(b"+a\r\n").await;
+    assert_eq!(rig.outcome(served).await, reply(b"+a\r\n"));
+    drop(server);
+    until(|| !lane.is_ready()).await;
+}
+
+#[test]
+fn shared_lanes_without_a_login_ask_who_the_server_is_and_no_others() {
+    const AUTH: &[u8] = b"*2\r\n$4\r\nAUTH\r\n$6\r\nsesame\r\n";
+    run(async {
+        let peer = Peer::listen().await;
+        let rig = Rig::start(NodeOptions { asks_run_id: true, ..options(peer.address()) });
+        let lane = rig.main_lane();
+        let first = accept_asking(&peer, run_id(1).as_bytes()).await;
+        let exclusive = rig.node.exclusive_lane(RESP2);
+        let _its_server = peer.accept_lane().await;
+        let login = Some(Rc::new(Credentials::new(None, Secret::new(b"sesame".to_vec()))));
+        let login = rig.node.shared_lane(LaneKey { login, ..RESP2 });
+        rig.send(&login, b"GET a\r\n");
+        let _its_server = peer.accept_saying(&[AUTH, HELLO_2].concat(), &[b"+OK\r\n", WELCOME].concat()).await;
+        until(|| [&lane, &exclusive, &login].iter().all(|lane| lane.is_ready())).await;
+        let known = |lane: &TestLane| lane.run_id().map(|id| id.number().get());
+        assert_eq!([&lane, &exclusive, &login].map(known), [Some(1), None, None]);
+
+        serve_and_end(&rig, &lane, first).await;
+        assert_eq!(known(&lane), Some(1), "the one before, until there is another connection");
+        let second = accept_asking(&peer, run_id(2).as_bytes()).await;
+        until(|| lane.is_ready()).await;
+        assert_eq!(known(&lane), Some(2));
+        serve_and_end(&rig, &lane, second).await;
+        let _third = accept_asking(&peer, b"-NOPERM no permissions to run the 'info' command\r\n").await;
+        until(|| lane.is_ready()).await;
+        assert_eq!(known(&lane), None);
+        let heard = rig.heard.connected.borrow();
+        let heard: Vec<_> = heard.iter().map(|(id, made)| (id.map(|id| id.number().get()), *made)).collect();
+        let (first, anew) = (Made::First, Made::Anew);
+        assert_eq!(heard, [(Some(1), first), (None, first), (Some(2), anew), (None, anew)]);
     });
 }

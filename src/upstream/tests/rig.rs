@@ -6,7 +6,8 @@ use crate::clock;
 use crate::metrics::{BuildInfo, Counter, Gauge, Limit, Registry};
 use crate::resp::Protocol;
 use crate::upstream::{
-    Address, Backoff, Failure, Lane, LaneKey, Node, NodeOptions, NodeState, NodeStatus, Popped, Replies, Room,
+    Address, Backoff, Failure, Lane, LaneKey, Made, Node, NodeOptions, NodeState, NodeStatus, Popped, Replies, Room,
+    RunId,
 };
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -51,6 +52,7 @@ pub(super) fn options(address: Address) -> NodeOptions {
         queue_bytes_max: 1024 * 1024,
         reply_bytes_max: 64 * 1024 * 1024,
         connections_max: 64,
+        asks_run_id: false,
     }
 }
 
@@ -161,6 +163,8 @@ pub(super) struct Heard {
     pub(super) panic_at: Cell<Option<usize>>,
     /// The listener that was told last of the end of its lane.
     pub(super) lost: Cell<Option<usize>>,
+    /// The shared lanes' connections, in their order.
+    pub(super) connected: RefCell<Vec<(Option<RunId>, Made)>>,
     /// A request that came back a second time.
     twice: Cell<Option<usize>>,
     /// Whether large replies are taken in pieces.
@@ -235,7 +239,9 @@ impl Replies for Heard {
         self.lost.set(Some(listener));
     }
 
-    fn reconnected(&self) {}
+    fn connected(&self, lane: &Lane<usize>, made: Made) {
+        self.connected.borrow_mut().push((lane.run_id(), made));
+    }
 
     fn turn_ended(&self, _now: Instant) {
         self.unturned.set(0);

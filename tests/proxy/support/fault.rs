@@ -1,7 +1,8 @@
 //! A TCP pipe between the proxy and a real server, with hands on both directions.
 //!
 //! Cuts a connection after so many bytes, in the middle of a frame if the test wants; holds one direction and lets it
-//! go on; delays; refuses connections by not listening, as a dead host's kernel does. A cut is counted from the moment
+//! go on; delays; refuses connections by not listening, as a dead host's kernel does; leads to another server, as a moved
+//! address does. A cut is counted from the moment
 //! it is asked for, over all connections. The near cache's link is told from the other connections by what it asks for,
 //! so that either can be silenced while the other goes on.
 
@@ -45,6 +46,8 @@ pub(crate) struct Pipe {
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    /// Where new connections lead.
+    server: Mutex<SocketAddr>,
 }
 
 #[derive(Default)]
@@ -89,10 +92,10 @@ impl Pipe {
     pub(crate) fn to(server: SocketAddr) -> Self {
         let listener = listener();
         let address = listener.local_addr().expect("it is bound");
-        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new() });
+        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new(), server: Mutex::new(server) });
         let acceptor = thread::spawn({
             let shared = Arc::clone(&shared);
-            move || accept(listener, server, &shared)
+            move || accept(listener, &shared)
         });
         Self { address, shared, acceptor: Some(acceptor) }
     }
@@ -105,6 +108,11 @@ impl Pipe {
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Leads to another server from now on; the connections that are there go on.
+    pub(crate) fn lead_to(&self, server: SocketAddr) {
+        *self.shared.server.lock().expect("no pump panics") = server;
     }
 
     /// Lets `bytes` more bytes pass this way, then cuts the connection that carries the next one.
@@ -224,7 +232,7 @@ impl Flow {
     }
 }
 
-fn accept(mut listener: TcpListener, server: SocketAddr, shared: &Arc<Shared>) {
+fn accept(mut listener: TcpListener, shared: &Arc<Shared>) {
     let address = listener.local_addr().expect("it is bound");
     loop {
         for stream in listener.incoming() {
@@ -233,6 +241,7 @@ fn accept(mut listener: TcpListener, server: SocketAddr, shared: &Arc<Shared>) {
                 break;
             }
             drop(state);
+            let server = *shared.server.lock().expect("no pump panics");
             if let (Ok(client), Ok(server)) = (stream, TcpStream::connect_timeout(&server, SOON)) {
                 join_up(client, server, shared);
             }

@@ -95,9 +95,11 @@ impl Clone for NearCache {
             shards: self.shards.iter().map(|shard| Lock::new(lock(shard).clone())).collect(),
             until: copy(&self.until),
             is_untracked: AtomicBool::new(self.is_untracked.load(Ordering::SeqCst)),
+            server: copy(&self.server),
             fences_wanted: copy(&self.fences_wanted),
             fences_reached: copy(&self.fences_reached),
             distrusted: AtomicU64::new(self.distrusted()),
+            missed: AtomicU64::new(self.missed()),
             notifier: OnceLock::new(),
         }
     }
