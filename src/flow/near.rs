@@ -3,7 +3,8 @@
 //! Guarantees: a session is answered from it only where the upstream's answer could be no newer than what the session
 //! has been or will be given: not while a write of its own is unanswered, nor while it reads the same entry upstream,
 //! nor in a mode, transaction, database or login that makes its connection differ; nor where its lane is known to be
-//! connected to another server than the one that the near cache follows, of which nothing is kept either. Leaves what is kept, and for how long, to `near_cache`; what it is told of to `tell.rs`.
+//! connected to another server than the one that the near cache follows, of which nothing is kept either. Leaves what is
+//! kept, and for how long, to `near_cache`; what it is told of to `tell.rs`.
 
 use super::call::{Call, Handled};
 use super::entry::write_read;

@@ -373,8 +373,8 @@ impl NearCache {
         self.notify();
     }
 
-    /// Whether the link tells of this server. Where it does not, nothing that is kept is that server's, and nothing that
-    /// this one says is to be kept.
+    /// Whether the link tells of this server. Where it is known not to, nothing that is kept is of that server, and nothing
+    /// that it says is to be kept.
     #[inline]
     pub fn follows(&self, server: Option<NonZeroU64>) -> Follows {
         match (NonZeroU64::new(self.server.load(Ordering::Acquire)), server) {
@@ -438,7 +438,7 @@ impl NearCache {
         self.fences_reached.fetch_max(number, Ordering::SeqCst);
     }
 
-    /// Who is told that a fence is wanted, that the link is distrusted, or misses a lane's server. The first one given stays.
+    /// Who is told that a fence is wanted, that the link is distrusted, or that it misses a lane. The first one given stays.
     pub fn set_notifier(&self, notifier: Box<dyn Fn() + Send + Sync>) {
         let _ = self.notifier.set(notifier);
     }
