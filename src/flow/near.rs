@@ -207,8 +207,8 @@ impl Task for Reading {
         self.life = Life::from_reply(frame);
     }
 
-    fn takes_parts(&self, core: &Core, declared: usize) -> bool {
-        !may_keep(core, self, declared)
+    fn takes_parts(&self, client: &Client, bytes: usize) -> bool {
+        !may_keep(&client.core, self, bytes)
     }
 
     fn on_first_part(&self, client: &Client) {

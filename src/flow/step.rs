@@ -4,8 +4,8 @@
 //! the waiter stands for or sends the next command with a waiter for the same place. Leaves what a reply means to the
 //! file that sent the command, which says so by its [`Task`].
 
+use super::Client;
 use super::gather::Gather;
-use super::{Client, Core};
 use crate::config::OnUnreachable;
 use crate::metrics::{Family, Outcome};
 use crate::resp::{Protocol, encode};
@@ -66,9 +66,8 @@ pub(super) trait Task {
     /// The upstream answered the command before, which was sent for this one ([`Step::Foretell`]).
     fn foretold(&mut self, _frame: &[u8]) {}
 
-    /// Whether a reply is the client's as it is, so that a large one, of which so many bytes are declared, may be handed over
-    /// in pieces.
-    fn takes_parts(&self, _core: &Core, _declared: usize) -> bool {
+    /// Whether a reply of so many bytes is the client's as it is and nothing else, so that it may be handed over in pieces.
+    fn takes_parts(&self, _client: &Client, _bytes: usize) -> bool {
         false
     }
 

@@ -252,7 +252,7 @@ pub(super) fn takes_parts(lane: &Rc<Lane<Waiter>>, waiter: &Waiter, declared: us
     }
     let as_it_is = match &waiter.step {
         Step::Forward => true,
-        Step::Task(task) => task.takes_parts(&client.core, declared),
+        Step::Task(task) => task.takes_parts(client, declared),
         Step::Foretell | Step::Swallow => false,
     };
     match waiter.to {

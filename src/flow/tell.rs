@@ -3,10 +3,10 @@
 //! Guarantees: whoever's command is answered, the near cache has heard of it before the client does; of a command whose
 //! keys are not known, that it may have changed any. Leaves what follows from it to `near_cache`.
 
+use super::Client;
 use super::call::{Call, Handled};
 use super::forward;
 use super::step::{Reply, Task, Turn, Waiter};
-use super::{Client, Core};
 use crate::command::{Command, Effect, Flags, KeyPositions};
 use crate::near_cache::{KeyHash, NearCache, Written};
 use crate::resp::{Arguments, elements, payload};
@@ -46,7 +46,7 @@ impl Task for Tell {
         turn.finish_failed(failure);
     }
 
-    fn takes_parts(&self, _core: &Core, _declared: usize) -> bool {
+    fn takes_parts(&self, _: &Client, _: usize) -> bool {
         true
     }
 
@@ -81,7 +81,7 @@ impl Task for Show {
         turn.finish_failed(failure);
     }
 
-    fn takes_parts(&self, _core: &Core, _declared: usize) -> bool {
+    fn takes_parts(&self, _: &Client, _: usize) -> bool {
         true
     }
 

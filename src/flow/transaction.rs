@@ -9,7 +9,7 @@ use super::connection::answer;
 use super::exclusive::{self, Taken};
 use super::forward;
 use super::step::{Reply, Step, Task, To, Turn, Waiter};
-use super::{Client, Core, Route, tell};
+use super::{Client, Route, tell};
 use crate::command::{Local, Transaction as Which};
 use crate::config::OnUnreachable;
 use crate::metrics::{Family, Outcome};
@@ -298,7 +298,7 @@ impl Task for Exec {
         turn.finish(frame, Outcome::Unreachable);
     }
 
-    fn takes_parts(&self, _core: &Core, _declared: usize) -> bool {
+    fn takes_parts(&self, _: &Client, _: usize) -> bool {
         self.queued.is_plain()
     }
 
