@@ -7,7 +7,7 @@
 //! for too long. What the bytes mean is [`Link`]'s.
 
 use crate::clock;
-use crate::config::{Config, Credentials, WithoutTracking};
+use crate::config::{Config, Credentials, WithoutTracking, show_bytes};
 use crate::metrics::{Counter, Recorder};
 use crate::near_cache::{Link, LinkError, LinkEvent, NearCache};
 use crate::resp::Protocol;
@@ -91,7 +91,7 @@ async fn keep_until_it_fails(
         connect_timeout: upstream.connect_timeout,
         link_timeout: table.link_timeout,
         without_tracking: table.without_tracking,
-        scope: scope(&table.prefixes, table.bytes),
+        scope: scope(&table.prefixes, table.memory),
         ttl_max_without_tracking: table.ttl_max_without_tracking,
     };
     let mut keeper = Keeper {
@@ -117,7 +117,7 @@ fn scope(prefixes: &[String], bytes: u64) -> String {
         [all] if all.is_empty() => "all keys".to_owned(),
         prefixes => format!("keys that begin with {}", prefixes.join(" or ")),
     };
-    format!("{keys}, at most {bytes} bytes")
+    format!("{keys}, at most {}", show_bytes(bytes))
 }
 
 struct Keeper {

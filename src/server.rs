@@ -7,7 +7,7 @@
 
 use crate::admin::{self, Admin, Readiness};
 use crate::clock;
-use crate::config::{Config, ConfigError, UpstreamTarget};
+use crate::config::{Config, ConfigError, UpstreamTarget, show_bytes};
 use crate::embedded::StoreOptions;
 use crate::flow::SharedStore;
 use crate::metrics::{BuildInfo, Counter, Limit, NearCacheState, Observed, Recorder, Registry, StoreUse};
@@ -176,7 +176,7 @@ fn shared(config: &Arc<Config>) -> Result<Shared, ServerError> {
     let upstream = address.as_ref().map(NodeStatus::new);
     let store = matches!(config.upstream.target, UpstreamTarget::Embedded).then(|| {
         let options = StoreOptions {
-            bytes_max: config.embedded.memory_bytes_max,
+            bytes_max: config.embedded.memory,
             databases: config.embedded.databases,
             seed: RandomState::new().hash_one(clock::now()),
         };
@@ -184,7 +184,7 @@ fn shared(config: &Arc<Config>) -> Result<Shared, ServerError> {
     });
     let near_cache = config.near_cache().map(|table| {
         let options = NearCacheOptions {
-            bytes_max: table.bytes,
+            bytes_max: table.memory,
             value_bytes_max: table.value_bytes_max,
             ttl_max: table.ttl_max,
             ttl_max_without_tracking: table.ttl_max_without_tracking,
@@ -200,9 +200,9 @@ fn shared(config: &Arc<Config>) -> Result<Shared, ServerError> {
 fn say_upstream(config: &Config) {
     match &config.upstream.target {
         UpstreamTarget::Embedded => tracing::info!(
-            "no upstream is configured: values are kept in this process (at most {} bytes), neither shared nor \
+            "no upstream is configured: values are kept in this process (at most {}), neither shared nor \
              persistent; give --upstream redis://HOST:PORT for a Redis",
-            config.embedded.memory_bytes_max
+            show_bytes(config.embedded.memory)
         ),
         UpstreamTarget::Disabled => tracing::info!("the cache is disabled: every look-up is answered nil"),
         _ => {}

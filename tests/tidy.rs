@@ -8,6 +8,7 @@
 #![expect(clippy::expect_used, reason = "a test's own helpers fail by panicking")]
 
 use fca_proxy::metrics::{Kind, catalog};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
@@ -35,8 +36,10 @@ const TOKIO_ALLOWED: &[(&str, &str)] = &[
     ("src/near_link.rs", "moves the link's bytes"),
     ("src/server.rs", "listens, hears signals"),
     ("src/upstream/connect.rs", "makes the upstream's socket"),
-    ("src/upstream/node.rs", "spawns lanes and the prober"),
-    ("src/upstream/task.rs", "moves a lane's bytes"),
+    ("src/upstream/lanes.rs", "spawns the prober"),
+    ("src/upstream/node.rs", "waits for its breaker's time"),
+    ("src/upstream/running.rs", "moves a lane's bytes"),
+    ("src/upstream/task.rs", "spawns itself"),
     ("src/upstream/tls.rs", "shakes hands in TLS"),
     ("src/worker/", "is the runtime"),
 ];
@@ -98,6 +101,33 @@ fn imports_run_one_way() {
     }
     assert!(imports >= 100, "only {imports} imports were seen");
     faults.none();
+}
+
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    let files = sources();
+    let modules: BTreeSet<Vec<&str>> = files.iter().map(|file| file.module()).collect();
+    let mut imports: BTreeMap<Vec<&str>, BTreeSet<Vec<&str>>> = BTreeMap::new();
+    for file in &files {
+        let program: Vec<&str> = file.lines_outside_tests().map(|(_, line)| line).collect();
+        for path in imported_paths(&program.join("\n"), &file.module()) {
+            // The longest part of the path that is a file; a folder's own file stands for its types.
+            let target = (1..=path.len()).rev().map(|end| &path[..end]).find(|path| modules.contains(*path));
+            let own = file.module();
+            if let Some(target) = target.filter(|target| !own.starts_with(target) && !target.starts_with(&own)) {
+                let target = target.iter().map(|part| part.to_string()).collect::<Vec<_>>();
+                let target = modules.iter().find(|module| **module == target).expect("it was found there");
+                imports.entry(own).or_default().insert(target.clone());
+            }
+        }
+    }
+    // Whoever imports nothing that is left stands above; what can't be taken away goes round.
+    while let Some(above) = imports.iter().find(|(_, own)| own.iter().all(|file| !imports.contains_key(file))) {
+        let above = above.0.clone();
+        imports.remove(&above);
+    }
+    let circles: Vec<String> = imports.keys().map(|module| module.join("/")).collect();
+    assert!(circles.is_empty(), "these files of src import each other, or such that do: {}", circles.join(", "));
 }
 
 #[test]
@@ -215,6 +245,31 @@ fn supers(code: &str) -> usize {
     (1..).take_while(|n| code.contains(&"super::".repeat(*n))).count()
 }
 
+/// The paths of the `use` statements of a module's program, from the crate's top.
+fn imported_paths<'a>(program: &'a str, module: &[&'a str]) -> Vec<Vec<&'a str>> {
+    let mut paths = Vec::new();
+    for statement in program.split("use ").skip(1).filter_map(|rest| rest.split_once(';')).map(|(path, _)| path.trim())
+    {
+        let supers = statement.matches("super::").count();
+        let (base, rest) = match statement.strip_prefix("crate::") {
+            Some(rest) => (&module[..0], rest),
+            None if supers > 0 && supers <= module.len() => {
+                (&module[..module.len() - supers], statement.trim_start_matches("super::"))
+            }
+            None => continue,
+        };
+        let (head, members) = rest.split_once('{').map_or((rest, ""), |(head, members)| (head, members));
+        let head: Vec<&str> = base.iter().copied().chain(words(head)).collect();
+        let mut depth = 0;
+        let members = members.split(|c| {
+            depth += i32::from(c == '{') - i32::from(c == '}');
+            c == ',' && depth == 0
+        });
+        paths.extend(members.map(|member| head.iter().copied().chain(words(member).take(1)).collect()));
+    }
+    paths
+}
+
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c| !is_of_a_word(c)).filter(|word| !word.is_empty())
 }
@@ -283,6 +338,13 @@ impl File {
     fn depth(&self) -> usize {
         let below = self.path.strip_prefix("src/").unwrap_or(&self.path);
         below.split('/').filter(|part| *part != "mod.rs").count()
+    }
+
+    /// `["flow", "fca", "store"]` of `src/flow/fca/store.rs`, `["flow"]` of `src/flow/mod.rs`.
+    fn module(&self) -> Vec<&str> {
+        let below = self.path.strip_prefix("src/").unwrap_or(&self.path);
+        let below = below.strip_suffix(".rs").unwrap_or(below);
+        below.split('/').filter(|part| *part != "mod").collect()
     }
 
     fn code_lines(&self) -> impl Iterator<Item = (usize, &str)> {

@@ -107,7 +107,7 @@ class Proxy(Program):
             'log = { level = "warn" }\n'
             'defaults = { ttl = "1h" }\n'
             f"limits = {{ clients_max = {CLIENTS_MAX} }}\n"
-            f'near_cache = {{ bytes = "{near_bytes}", value_bytes_max = "2MiB", ttl_max = "1h" }}\n'
+            f'near_cache = {{ memory = "{near_bytes}", value_bytes_max = "2MiB", ttl_max = "1h" }}\n'
         )
         command = [binary, "--config", str(config)]
         super().__init__("fca-proxy", command, port, cores or placement.servers, placement, folder)

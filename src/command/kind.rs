@@ -44,6 +44,8 @@ pub enum Effect {
     Get,
     /// It is `MGET`.
     Mget,
+    /// It asks how long a key has still to live, and may be told that it is gone.
+    Life,
     /// It may change or show the values of keys that stand among its arguments.
     Keys,
     /// It may change or show the values of any keys.
@@ -216,8 +218,8 @@ const ABOUT_ANY_KEYS: [&str; 11] = [
     "SLAVEOF",
 ];
 
-/// Commands that name keys and tell nothing of their values.
-const ABOUT_NO_VALUE: [&str; 5] = ["TTL", "PTTL", "EXPIRETIME", "PEXPIRETIME", "TOUCH"];
+/// Commands that name a key and tell nothing of its value, unless that it has none.
+const ABOUT_LIFE: [&str; 4] = ["TTL", "PTTL", "EXPIRETIME", "PEXPIRETIME"];
 
 /// What one of Redis's own commands does with values.
 pub(super) const fn effect_of(facts: &Facts) -> Effect {
@@ -231,7 +233,9 @@ pub(super) const fn effect_of(facts: &Facts) -> Effect {
         Effect::Get
     } else if same(facts.name, "MGET") {
         Effect::Mget
-    } else if facts.flags.contains(Flags::WRITE) || (reads && !contains(&ABOUT_NO_VALUE, facts.name)) {
+    } else if contains(&ABOUT_LIFE, facts.name) {
+        Effect::Life
+    } else if facts.flags.contains(Flags::WRITE) || reads {
         Effect::Keys
     } else {
         Effect::None

@@ -14,6 +14,7 @@ mod fca_table;
 mod index;
 mod info;
 mod kind;
+mod learned;
 mod table;
 mod words;
 
@@ -22,6 +23,7 @@ pub use blocking::{UNKNOWN_BLOCKING, blocking_timeout, blocks};
 pub use index::{NAME_BYTES_MAX, all, fca, find};
 pub use info::append_info;
 pub use kind::{Effect, Fca, Kind, Local, Transaction};
+pub use learned::{LEARNED_NAME_BYTES_MAX, Learned};
 pub use words::{Categories, Flags};
 
 /// One command.
@@ -79,6 +81,12 @@ impl KeyPositions {
         let step = usize::try_from(self.step).unwrap_or(1).max(1);
         (first..behind).step_by(step)
     }
+}
+
+/// A request of HTTP, line by line: Redis ends the connection without a word (`securityWarningCommand` in `server.c`),
+/// which must not happen to one that others share.
+pub fn is_http(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"POST") || name.eq_ignore_ascii_case(b"HOST:")
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub struct Limits {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Embedded {
     /// Bytes of all entries, their overhead included; past it entries are evicted. 64 MiB.
-    pub memory_bytes_max: u64,
+    pub memory: u64,
     /// How many databases `SELECT` can choose from. 16, as Redis has it.
     pub databases: u32,
 }
@@ -123,7 +123,7 @@ impl Limits {
 
 impl Default for Embedded {
     fn default() -> Self {
-        Self { memory_bytes_max: 64 << 20, databases: 16 }
+        Self { memory: 64 << 20, databases: 16 }
     }
 }
 
@@ -131,7 +131,7 @@ impl Embedded {
     pub(super) fn read(section: &mut Section<'_, '_>) -> Self {
         let default = Self::default();
         Self {
-            memory_bytes_max: section.bytes("memory_bytes_max", default.memory_bytes_max, MEMORY),
+            memory: section.bytes("memory", default.memory, MEMORY),
             databases: section.count("databases", default.databases, DATABASES),
         }
     }

@@ -35,8 +35,10 @@ pub(crate) use log::{FORMATS, LEVELS};
 pub use log::{Log, LogFormat, LogLevel};
 pub use namespace::{NAMESPACES_MAX, Namespace, Namespaces, QuestionMark, UnknownNamespaces};
 pub use near_cache::{NearCache, WithoutTracking};
+pub(crate) use quantity::show_bytes;
 pub use secret::Secret;
-pub use upstream::{OnUnreachable, Upstream, UpstreamTarget, UpstreamTls};
+pub use upstream::{OnUnreachable, Upstream, UpstreamTls};
+pub use url::UpstreamTarget;
 
 use report::Report;
 use section::{Section, expected, quoted};

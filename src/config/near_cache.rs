@@ -15,8 +15,8 @@ pub struct NearCache {
     /// Whether there is one. It needs a server behind the proxy: neither `embedded` nor `disabled` has one.
     pub enabled: bool,
     /// Bytes of all entries, their overhead included; past it entries are evicted. 64 MiB.
-    pub bytes: u64,
-    /// Bytes of one value; a longer one is not kept. At most a quarter of `bytes`. 64 KiB.
+    pub memory: u64,
+    /// Bytes of one value; a longer one is not kept. At most a quarter of `memory`. 64 KiB.
     pub value_bytes_max: usize,
     /// The longest time for which a value is served without asking the upstream. 1 minute.
     pub ttl_max: Duration,
@@ -41,7 +41,7 @@ pub enum WithoutTracking {
 }
 
 /// From some hundred entries up to the largest machines.
-const BYTES: RangeInclusive<u64> = 1 << 20..=1 << 40;
+const MEMORY: RangeInclusive<u64> = 1 << 20..=1 << 40;
 
 /// From one byte up to the longest string of Redis.
 const VALUE_BYTES: RangeInclusive<u64> = 1..=4 << 20;
@@ -72,7 +72,7 @@ impl NearCache {
     pub(super) fn default_for(key_prefix: &str) -> Self {
         Self {
             enabled: true,
-            bytes: 64 << 20,
+            memory: 64 << 20,
             value_bytes_max: 64 << 10,
             ttl_max: Duration::from_mins(1),
             prefixes: vec![key_prefix.to_owned()],
@@ -84,15 +84,15 @@ impl NearCache {
 
     pub(super) fn read(section: &mut Section<'_, '_>, key_prefix: &str) -> Self {
         let default = Self::default_for(key_prefix);
-        let bytes = section.bytes("bytes", default.bytes, BYTES);
+        let memory = section.bytes("memory", default.memory, MEMORY);
         let value_bytes_max = section.memory("value_bytes_max", default.value_bytes_max, VALUE_BYTES);
         if let Some(entry) = section.entry("value_bytes_max")
-            && value_bytes_max as u64 > bytes / VALUES_MIN
-            && section.is_sound(&["bytes", "value_bytes_max"])
+            && value_bytes_max as u64 > memory / VALUES_MIN
+            && section.is_sound(&["memory", "value_bytes_max"])
         {
             let text = format!(
-                "expected at most a quarter of bytes, which is {}; found {}",
-                show_bytes(bytes / VALUES_MIN),
+                "expected at most a quarter of memory, which is {}; found {}",
+                show_bytes(memory / VALUES_MIN),
                 entry.shown
             );
             section.fault("value_bytes_max", entry, text);
@@ -101,7 +101,7 @@ impl NearCache {
         let without_tracking = "ttl_max_without_tracking";
         Self {
             enabled: section.truth("enabled", default.enabled),
-            bytes,
+            memory,
             value_bytes_max,
             ttl_max,
             prefixes: section.value("prefixes", |entry| prefixes(entry, key_prefix)).unwrap_or(default.prefixes),

@@ -61,7 +61,7 @@ pub(super) fn parse_bytes(text: &str) -> Option<u64> {
 }
 
 /// The text of a size in its largest binary unit that gives a whole number.
-pub(super) fn show_bytes(bytes: u64) -> String {
+pub(crate) fn show_bytes(bytes: u64) -> String {
     let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     let whole = units.iter().find(|(_, unit)| bytes != 0 && bytes.is_multiple_of(*unit));
     whole.map_or_else(|| bytes.to_string(), |(name, unit)| format!("{}{name}", bytes / unit))

@@ -33,7 +33,7 @@ impl Config {
         };
         match &upstream.target {
             UpstreamTarget::Disabled => "disabled".to_owned(),
-            UpstreamTarget::Embedded => format!("embedded, {}", show_bytes(self.embedded.memory_bytes_max)),
+            UpstreamTarget::Embedded => format!("embedded, {}", show_bytes(self.embedded.memory)),
             server => format!("{server}, database {}{login}", upstream.database),
         }
     }
@@ -41,7 +41,7 @@ impl Config {
     /// Nothing where no server is behind the proxy, for there is no near cache either.
     fn near_cache_summary(&self) -> String {
         match (self.near_cache(), &self.upstream.target) {
-            (Some(near_cache), _) => format!("; near cache {}", show_bytes(near_cache.bytes)),
+            (Some(near_cache), _) => format!("; near cache {}", show_bytes(near_cache.memory)),
             (None, UpstreamTarget::Disabled | UpstreamTarget::Embedded) => String::new(),
             (None, _) => "; near cache off".to_owned(),
         }

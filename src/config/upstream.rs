@@ -9,9 +9,8 @@ use super::quantity::show_duration;
 use super::secret::Secret;
 use super::secret_keys::SecretKeys;
 use super::section::{Given, Section, expected, quoted};
-use super::url::{self, UpstreamUrl};
+use super::url::{self, UpstreamTarget, UpstreamUrl};
 use super::written::Entry;
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -50,34 +49,6 @@ pub struct Upstream {
     pub database: u32,
     /// Only for [`UpstreamTarget::Tls`] of any effect.
     pub tls: UpstreamTls,
-}
-
-/// Which Redis the proxy stands before.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum UpstreamTarget {
-    /// The store inside the process.
-    Embedded,
-    /// Nothing: every get is a miss.
-    Disabled,
-    /// A Redis over TCP.
-    Tcp {
-        /// A name, an IPv4 address, or an IPv6 address without brackets.
-        host: String,
-        /// From 1.
-        port: u16,
-    },
-    /// A Redis over a Unix socket.
-    Unix {
-        /// Absolute, at most 107 bytes.
-        path: PathBuf,
-    },
-    /// A Redis over TCP with TLS.
-    Tls {
-        /// A name, an IPv4 address, or an IPv6 address without brackets.
-        host: String,
-        /// From 1.
-        port: u16,
-    },
 }
 
 /// How TLS towards the upstream is set up.
@@ -188,20 +159,6 @@ impl Upstream {
             database: url.database,
             tls,
         }
-    }
-}
-
-impl fmt::Display for UpstreamTarget {
-    /// The URL without user, password and database.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (scheme, host, port) = match self {
-            Self::Embedded => return f.write_str("embedded"),
-            Self::Disabled => return f.write_str("disabled"),
-            Self::Unix { path } => return write!(f, "unix://{}", path.display()),
-            Self::Tcp { host, port } => ("redis", host, port),
-            Self::Tls { host, port } => ("rediss", host, port),
-        };
-        if host.contains(':') { write!(f, "{scheme}://[{host}]:{port}") } else { write!(f, "{scheme}://{host}:{port}") }
     }
 }
 

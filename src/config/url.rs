@@ -6,7 +6,7 @@
 //! which may hold a password, and that escapes (`%40`) are decoded.
 
 use super::secret::Secret;
-use super::upstream::UpstreamTarget;
+use std::fmt;
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
@@ -25,6 +25,48 @@ const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// What an error ends with when the form as a whole is not understood.
 const FORMS: &str =
     "redis://host:6379, redis://user:password@host:6379/0, rediss://host:6380, unix:///path, embedded or disabled";
+
+/// Which Redis the proxy stands before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpstreamTarget {
+    /// The store inside the process.
+    Embedded,
+    /// Nothing: every get is a miss.
+    Disabled,
+    /// A Redis over TCP.
+    Tcp {
+        /// A name, an IPv4 address, or an IPv6 address without brackets.
+        host: String,
+        /// From 1.
+        port: u16,
+    },
+    /// A Redis over a Unix socket.
+    Unix {
+        /// Absolute, at most 107 bytes.
+        path: PathBuf,
+    },
+    /// A Redis over TCP with TLS.
+    Tls {
+        /// A name, an IPv4 address, or an IPv6 address without brackets.
+        host: String,
+        /// From 1.
+        port: u16,
+    },
+}
+
+impl fmt::Display for UpstreamTarget {
+    /// The URL without user, password and database.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scheme, host, port) = match self {
+            Self::Embedded => return f.write_str("embedded"),
+            Self::Disabled => return f.write_str("disabled"),
+            Self::Unix { path } => return write!(f, "unix://{}", path.display()),
+            Self::Tcp { host, port } => ("redis", host, port),
+            Self::Tls { host, port } => ("rediss", host, port),
+        };
+        if host.contains(':') { write!(f, "{scheme}://[{host}]:{port}") } else { write!(f, "{scheme}://{host}:{port}") }
+    }
+}
 
 /// What a URL says.
 #[derive(Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 //! Arity as in Redis's command table: the exact number of arguments with the name, or the least number, negated.
 //! A row's function may index the arguments that its arity promises.
 
-use super::execute::{Call, Outcome};
+use super::call::{Call, Outcome};
 use super::{expiry, keys, scan, strings};
 
 /// One command.

@@ -2,8 +2,8 @@
 //!
 //! Replies, errors and their order are those of `expire.c` in Redis 7.0.
 
+use super::call::{Call, Outcome};
 use super::entry::Deadline;
-use super::execute::{Call, Outcome};
 use super::number;
 use super::refusal::{Refusal, c_text};
 use super::store::Look;

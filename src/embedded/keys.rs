@@ -2,7 +2,7 @@
 //!
 //! Replies, errors and their order are those of `db.c` in Redis 7.0. `SCAN` has its own file.
 
-use super::execute::{Call, Outcome};
+use super::call::{Call, Outcome};
 use super::refusal::{Refusal, c_text};
 use super::store::Look;
 use crate::key::glob_matches;

@@ -6,6 +6,7 @@
 //! Leaves out: persistence, sharing between processes, every type but strings, transactions, and the checks that come
 //! before a command (AUTH, SELECT). The caller wraps it in its lock and calls [`Store::sweep`] from time to time.
 
+mod call;
 mod chance;
 mod commands;
 mod entry;

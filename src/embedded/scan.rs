@@ -5,7 +5,7 @@
 //! exactly once; a call looks at no more than ten buckets for each key that `COUNT` asks for, as in Redis.
 //! Option parsing, errors and their order are those of `scanGenericCommand` of `db.c` in Redis 7.0.
 
-use super::execute::{Call, Outcome};
+use super::call::{Call, Outcome};
 use super::number;
 use super::refusal::{Refusal, c_text};
 use crate::key::glob_matches;

@@ -4,8 +4,8 @@
 //! any order, the same one again, the last expiry counts. The expiry is checked by [`Lifetime::deadline`] and not while
 //! parsing, because `GETEX` on an absent key never looks at it.
 
+use super::call::Call;
 use super::entry::Deadline;
-use super::execute::Call;
 use super::number;
 use super::refusal::{Refusal, c_text};
 

@@ -2,8 +2,8 @@
 //!
 //! Replies, errors and their order are those of `t_string.c` in Redis 7.0.
 
+use super::call::{Call, Outcome};
 use super::entry::Deadline;
-use super::execute::{Call, Outcome};
 use super::number;
 use super::refusal::Refusal;
 use super::set_options::{Answer, Condition, Lifetime, SetOptions, Unit};

@@ -6,8 +6,8 @@
 //! So it does for an upstream that refuses (an ACL, a server older than the subcommand).
 //! How two tables become one is [`super::merge`]'s.
 
-use super::merge;
-use crate::command::{self, Command, Flags, Kind};
+use super::merge::{self, own};
+use crate::command::{self, Command, Flags};
 use crate::key::glob_matches;
 use crate::resp::{Protocol, ReplyError, encode};
 
@@ -158,14 +158,6 @@ impl<'a> Filter<'a> {
                 glob_matches(&pattern.to_ascii_lowercase(), &command.name.as_bytes().to_ascii_lowercase())
             }
         }
-    }
-}
-
-/// The command of the FCA family that has this name.
-pub(super) fn own(name: &[u8]) -> Option<command::Fca> {
-    match command::find(name)?.kind {
-        Kind::Fca(fca) => Some(fca),
-        _ => None,
     }
 }
 

@@ -6,9 +6,16 @@
 //! our own words. Elements are found by [`resp::elements`], which nesting costs no stack.
 
 use super::docs::append_docs;
-use super::introspection::own;
-use crate::command::{self, Command, append_info};
+use crate::command::{self, Command, Kind, append_info};
 use crate::resp::{self, Protocol, encode};
+
+/// The command of the FCA family that has this name.
+pub(super) fn own(name: &[u8]) -> Option<command::Fca> {
+    match command::find(name)?.kind {
+        Kind::Fca(fca) => Some(fca),
+        _ => None,
+    }
+}
 
 /// The reply of `COMMAND`.
 pub(super) fn table(out: &mut Vec<u8>, protocol: Protocol, upstream: Option<&[u8]>) {

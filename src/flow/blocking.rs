@@ -5,10 +5,10 @@
 //! so that the server does not pop an element for nobody. Nothing behind such a command is carried out before it is
 //! answered, as in Redis.
 
+use super::call::{Call, Handled};
 use super::exclusive::{self, Taken};
-use super::request::{Call, Handled};
-use super::step::{Step, To, Turn, unreachable_frame};
-use super::{Client, Route, forward, near};
+use super::step::{Reply, Step, Task, To, Turn, unreachable_frame};
+use super::{Client, Route, forward, tell};
 use crate::command::{self, Command, Effect};
 use crate::config::OnUnreachable;
 use crate::metrics::Outcome;
@@ -25,7 +25,7 @@ const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 
 /// What a blocking command answers when there is nothing for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Nothing {
+enum Nothing {
     /// The nil of an array (BLPOP).
     Array,
     /// The nil of a value (BLMOVE).
@@ -53,7 +53,7 @@ pub(super) fn handle(
         Route::Lane(..) if session.replies.in_flight() > 0 => return Handled::WaitUntilAnswered,
         Route::Lane(..) => {}
     }
-    let lane = match exclusive::take(call, session) {
+    let lane = match exclusive::take(call.client, session, call.route) {
         Taken::Lane(lane) => lane,
         Taken::WaitUntilAnswered => return Handled::WaitUntilAnswered,
         Taken::Unreachable => return unreachable(call, session, nothing),
@@ -66,7 +66,8 @@ pub(super) fn handle(
     let wait = command::blocking_timeout(command, arguments).unwrap_or(FOR_EVER);
     let slot = session.open_gated();
     session.blocks = true;
-    lane.push(call.deadline + wait, call.waiter(To::Slot(slot), Step::Block(nothing)), request.bytes());
+    let task = Block { nothing, written: tell::written_by(call.client, command.effect, request) };
+    lane.push(call.deadline + wait, call.waiter(To::Slot(slot), task), request.bytes());
     Handled::Done
 }
 
@@ -84,26 +85,32 @@ fn frame_without_upstream(client: &Client, nothing: Nothing, protocol: Protocol)
     }
 }
 
-/// The server answered it.
-pub(super) fn on_reply(turn: Turn<'_>, nothing: Nothing, frame: &[u8]) {
-    // What the others may change is no string, which is all that the near cache has.
-    if nothing == Nothing::Unknown {
-        near::tell(turn.client, &Written::Unknown);
-    }
-    if forward::says_outage(frame) {
-        return finish_unreachable(turn, nothing);
-    }
-    let outcome = if frame[0] == b'-' { Outcome::Error } else { Outcome::Ok };
-    turn.finish(frame, outcome);
+/// A command that waits in the server.
+struct Block {
+    nothing: Nothing,
+    /// What it may change. A list in place of a string that somebody has removed is news as well.
+    written: Written,
 }
 
-/// The server did not, in its own time and the budget's.
-pub(super) fn on_failure(turn: Turn<'_>, nothing: Nothing, failure: &Failure) {
-    if *failure == Failure::TimedOut {
-        // It may wait there still, and would take an element that nobody gets.
-        exclusive::end(turn.client, turn.session);
+impl Task for Block {
+    fn on_reply(self: Box<Self>, turn: Turn<'_>, reply: Reply<'_>) {
+        tell::written(turn.client, &self.written);
+        if forward::says_outage(reply.frame) {
+            return finish_unreachable(turn, self.nothing);
+        }
+        let outcome = if reply.frame[0] == b'-' { Outcome::Error } else { Outcome::Ok };
+        turn.finish(reply.frame, outcome);
     }
-    finish_unreachable(turn, nothing);
+
+    /// The server did not answer, in its own time and the budget's.
+    fn on_failure(self: Box<Self>, turn: Turn<'_>, failure: &Failure) {
+        let Some(turn) = turn.unless_refused(failure) else { return };
+        if *failure == Failure::TimedOut {
+            // It may wait there still, and would take an element that nobody gets.
+            exclusive::end(turn.client, turn.session);
+        }
+        finish_unreachable(turn, self.nothing);
+    }
 }
 
 fn finish_unreachable(turn: Turn<'_>, nothing: Nothing) {

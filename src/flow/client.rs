@@ -3,10 +3,7 @@
 //! Guarantees: a reply is written by whoever brings it, at the end of that turn, without waking the session's own
 //! task; a socket that takes no more is left to that task. Holds no buffer while nothing is to be written.
 
-use super::flush::{self, Flushing};
-use super::stream::Receiving;
 use super::{Core, Route, Waiter, exclusive};
-use crate::clock;
 use crate::metrics::{Counter, Limit};
 use crate::near_cache::Written;
 use crate::resp::ReplyError;
@@ -17,7 +14,7 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
 /// One client of a worker.
@@ -34,8 +31,8 @@ pub struct Client {
     pub(super) exclusive: RefCell<Option<Rc<Lane<Waiter>>>>,
     /// What its transaction may change, as far as commands were queued.
     pub(super) queued_writes: RefCell<Option<Box<Written>>>,
-    /// An FCA.FLUSH of the embedded store that is on its way.
-    pub(super) flushing: RefCell<Option<Box<Flushing>>>,
+    /// What the session's task carries out itself, a step a turn.
+    pub(super) work: RefCell<Option<Box<dyn Work>>>,
     /// The large reply that it is handed in pieces.
     pub(super) receiving: RefCell<Option<Receiving>>,
     /// Whether it was handed one since this was taken: what waited behind that was held up by the client itself.
@@ -52,6 +49,29 @@ pub struct Client {
     pub broken: Cell<bool>,
 }
 
+/// A reply that is handed to a client in pieces.
+pub(super) struct Receiving {
+    /// Where it comes from.
+    pub(super) lane: Rc<Lane<Waiter>>,
+    /// Bytes that may still pass over a lane that others share.
+    pub(super) allowance: Cell<usize>,
+    /// Whether the client goes on writing what is not read, and so may take no reply before it is done.
+    pub(super) insists: Cell<bool>,
+}
+
+impl Receiving {
+    /// Goes on with the reply.
+    pub(super) fn resume(&self) {
+        self.lane.resume();
+    }
+}
+
+/// What the session's task carries out itself, so that the other sessions of its worker are served in between.
+pub(super) trait Work {
+    /// Takes one step; true while there is more.
+    fn step(&mut self, client: &Rc<Client>, session: &mut Session) -> bool;
+}
+
 impl Client {
     /// A client whose session has just begun.
     pub fn new(core: Rc<Core>, stream: TcpStream, session: Session, route: Route) -> Rc<Self> {
@@ -62,7 +82,7 @@ impl Client {
             route: RefCell::new(route),
             exclusive: RefCell::new(None),
             queued_writes: RefCell::new(None),
-            flushing: RefCell::new(None),
+            work: RefCell::new(None),
             receiving: RefCell::new(None),
             held_up: Cell::new(false),
             dirty: Cell::new(false),
@@ -114,6 +134,13 @@ impl Client {
             }
             _ => false,
         }
+    }
+
+    /// How long a request has taken whose budget ends at `deadline`.
+    #[inline]
+    pub(super) fn took(&self, deadline: Instant, now: Instant) -> Duration {
+        let began = deadline.checked_sub(self.core.settings.borrow().timeout);
+        now.saturating_duration_since(began.unwrap_or(now))
     }
 
     /// Puts a reply into its place, to be written at the end of the turn.
@@ -241,31 +268,12 @@ impl Client {
     }
 
     /// Takes one step of what the session's task carries out itself; true while there is more.
-    pub fn work(self: &Rc<Self>, now: Instant) -> bool {
-        flush::step_embedded(self, now)
-    }
-
-    /// The session is over: whatever it holds upstream is given back clean.
-    pub fn abandon(self: &Rc<Self>) {
-        self.broken.set(true);
-        self.flushing.take();
-        if let Some(receiving) = self.receiving.take() {
-            // The rest is thrown away, on a connection that others shared; one of its own is not worth that.
-            exclusive::taint(self);
-            receiving.resume();
+    pub fn work(self: &Rc<Self>) -> bool {
+        let Some(mut work) = self.work.take() else { return false };
+        let goes_on = work.step(self, &mut self.session.borrow_mut());
+        if goes_on {
+            self.work.replace(Some(work));
         }
-        let session = &mut *self.session.borrow_mut();
-        super::transaction::abandon(self, session, clock::now());
-        // A command is on its way that waits there, or begins a mode.
-        if session.is_gated() || session.modes.need_connection() {
-            exclusive::taint(self);
-        }
-        (session.modes, session.replies) = Default::default();
-        exclusive::settle(self, session);
-        if let Route::Lane(lane, node) = self.route.replace(Route::Disabled) {
-            let key = lane.key.clone();
-            drop(lane);
-            node.left(&key);
-        }
+        goes_on
     }
 }

@@ -8,16 +8,16 @@
 //! meant to `select.rs`, what is told of one to `line.rs`.
 
 mod help;
-mod line;
 mod select;
 
 pub use select::Question;
-pub(super) use select::Redirect;
 
-use self::select::{Filter, KillForm, Seen, Selection};
-use super::request::{Call, Handled};
-use super::step::{Step, To, Turn, took};
-use super::{Client, Route, Waiter, forward, login, tracking, transaction};
+use self::select::{Filter, KillForm, Redirect, Seen, Selection};
+use super::call::{Call, Handled};
+use super::client_line::{self, client_line};
+use super::step::{Reply, Step, Task, To, Turn};
+use super::tracking::{self, Target, Tracking};
+use super::{Client, Route, forward, login, pubsub, transaction};
 use crate::clock;
 use crate::metrics::{Family, Outcome};
 use crate::resp::{Arguments, Protocol, ReplyError, encode};
@@ -26,8 +26,6 @@ use crate::upstream::Failure;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
-
-pub(super) use line::{client_line, redirect};
 
 /// Carries a question to all workers of the process, and what they found back to who asked.
 pub trait Crew {
@@ -47,15 +45,6 @@ pub struct Findings {
     blocked_in: Option<u64>,
     /// Where invalidations are to go.
     redirect: Option<Target>,
-}
-
-/// The connection of a client that invalidations are to go to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Target {
-    /// It is being made.
-    Awaited,
-    /// The server's number of it.
-    Is(u64),
 }
 
 /// A question, and the place where its answer goes.
@@ -133,6 +122,12 @@ pub(super) fn handle(
     request: Arguments<'_>,
     arguments: &[&[u8]],
 ) -> Option<Handled> {
+    if let Some(redirect) = Redirect::parse(&request) {
+        return Some(match tracking::begin(call, session, &arguments[2..]) {
+            Ok(_) => ask(call, session, Question::Redirect(redirect)),
+            Err(handled) => handled,
+        });
+    }
     Some(match errand(arguments.get(1)?)? {
         Errand::Help if arguments.len() > 2 => call.reject(session, &ReplyError::wrong_arity("client|help")),
         Errand::Help => call.say(session, Outcome::Ok, help::append_help),
@@ -182,7 +177,7 @@ fn question(who: Who, asker: u64, rest: &[&[u8]]) -> Result<Question, ReplyError
 }
 
 /// Asks all workers; nothing that the session sends overtakes the answer.
-pub(super) fn ask(call: &Call<'_>, session: &mut Session, question: Question) -> Handled {
+fn ask(call: &Call<'_>, session: &mut Session, question: Question) -> Handled {
     let is_judged = is_judged(call, session);
     let lane = match call.route {
         Route::Lane(lane, _) if is_judged && lane.accepts().is_ok() => Some(lane),
@@ -201,7 +196,7 @@ pub(super) fn ask(call: &Call<'_>, session: &mut Session, question: Question) ->
     match lane {
         Some(lane) => {
             let probe = inquiry.question.probe();
-            let waiter = call.waiter(To::Slot(slot), Step::Permit(Box::new(inquiry)));
+            let waiter = call.waiter(To::Slot(slot), inquiry);
             lane.push_with(call.deadline, waiter, &[], |out| encode::command(out, probe));
         }
         None => call.client.core.crew.ask(inquiry),
@@ -220,23 +215,24 @@ fn is_judged(call: &Call<'_>, session: &Session) -> bool {
     }
 }
 
-/// The upstream was asked to do the same to nobody: it has said whether this user may.
-pub(super) fn on_judged(turn: Turn<'_>, inquiry: Inquiry, frame: &[u8]) {
-    if frame.starts_with(b"-NOPERM") || frame.starts_with(b"-NOAUTH") {
-        return turn.finish(frame, Outcome::Error);
+impl Task for Inquiry {
+    /// The upstream was asked to do the same to nobody: it has said whether this user may.
+    fn on_reply(self: Box<Self>, turn: Turn<'_>, reply: Reply<'_>) {
+        let frame = reply.frame;
+        if frame.starts_with(b"-NOPERM") || frame.starts_with(b"-NOAUTH") {
+            return turn.finish(frame, Outcome::Error);
+        }
+        if forward::says_outage(frame) {
+            return turn.finish_error(UNJUDGED);
+        }
+        turn.client.core.crew.ask(*self);
     }
-    if forward::says_outage(frame) {
-        return on_unjudged(turn, &Failure::Unsent);
-    }
-    turn.client.core.crew.ask(inquiry);
-}
 
-/// The upstream could not be asked.
-pub(super) fn on_unjudged(turn: Turn<'_>, failure: &Failure) {
-    let words = if let Failure::LaneRefused(words) = failure { words } else { UNJUDGED };
-    let mut frame = Vec::new();
-    encode::error(&mut frame, words);
-    turn.finish(&frame, Outcome::Error);
+    fn on_failure(self: Box<Self>, turn: Turn<'_>, failure: &Failure) {
+        if let Some(turn) = turn.unless_refused(failure) {
+            turn.finish_error(UNJUDGED);
+        }
+    }
 }
 
 /// Looks through the clients of one worker.
@@ -277,9 +273,27 @@ fn seen(session: &Session, now: Instant) -> Seen {
         id: session.id,
         peer: session.peer,
         local: session.local,
-        kind: line::kind(session),
-        user: line::user(session),
+        kind: client_line::kind(session),
+        user: client_line::user(session),
         age: now.saturating_duration_since(session.connected_at),
+    }
+}
+
+/// It is known which connection the invalidations of who asks are to go to, or that there is none.
+fn redirect_to(turn: Turn<'_>, redirect: &Redirect, target: Option<Target>) {
+    let exclusive = turn.client.exclusive.borrow().clone();
+    match (target, exclusive.filter(|lane| lane.accepts().is_ok())) {
+        (None, _) => turn.finish(b"-ERR The client ID you want redirect to does not exist\r\n", Outcome::Error),
+        (Some(Target::Is(number)), Some(lane)) => {
+            let number = number.to_string();
+            let words = redirect.words.iter().enumerate();
+            let words: Vec<&[u8]> =
+                words.map(|(place, word)| if place == redirect.place { number.as_bytes() } else { word }).collect();
+            let deadline = turn.deadline;
+            let waiter = turn.into_waiter(Tracking { on: redirect.on, redirect: Some(redirect.id) });
+            lane.push_with(deadline, waiter, &[], |out| encode::command(out, &words));
+        }
+        _ => pubsub::fail(turn, &Failure::Unsent),
     }
 }
 
@@ -330,7 +344,7 @@ impl Inquiry {
         let Self { client, slot, family, question, deadline, mut findings } = self;
         let protocol = session.protocol;
         let now = clock::now();
-        let took = took(&client, deadline, now);
+        let took = client.took(deadline, now);
         let turn = Turn { client: &client, session, to: To::Slot(slot), family, deadline, took, now };
         let mut frame = Vec::new();
         let outcome = match &*question {
@@ -340,7 +354,7 @@ impl Inquiry {
                 encode::error(&mut frame, "ERR not all of fca-proxy's workers answered in time (upstream.timeout)");
                 Outcome::Error
             }
-            Question::Redirect(redirect) => return tracking::on_target(turn, redirect, findings.redirect),
+            Question::Redirect(redirect) => return redirect_to(turn, redirect, findings.redirect),
             Question::List(_) => {
                 findings.lines.sort_unstable();
                 let text: String = findings.lines.into_iter().map(|(_, line)| line).collect();
@@ -367,8 +381,7 @@ impl Inquiry {
                 if let (Some(id), Route::Lane(lane, _)) = (findings.blocked_in, &*client.route.borrow())
                     && lane.accepts().is_ok()
                 {
-                    let waiter = Waiter { client: Rc::clone(&client), to: To::Slot(slot), step: Step::Forward, family };
-                    return lane.push_with(deadline, waiter, &[], |out| {
+                    return lane.push_with(deadline, turn.into_waiter(Step::Forward), &[], |out| {
                         encode::command(out, &[b"CLIENT", b"UNBLOCK", id.to_string().as_bytes(), mode.word()]);
                     });
                 }

@@ -3,8 +3,8 @@
 //! Guarantees that the key is the one that the spec names, and that the text behind it is there for whoever has to derive
 //! the other spelling. Leaves out what is done with the key.
 
-use super::request::Call;
-use super::settings::Namespace;
+use super::call::Call;
+use super::namespace::Namespace;
 use crate::fca::{Form, Query};
 use crate::key::{self, Digest, ParamsError};
 use crate::metrics::Limit;

@@ -4,11 +4,10 @@
 //! while it has one of its own everything goes there, so that nothing overtakes; the connection goes back to the pool
 //! only when no trace of the session is left on it, else it is ended.
 
-use super::request::{Call, looks_up};
 use super::step::Waiter;
 use super::{Client, Route, lane_key};
 use crate::session::Session;
-use crate::upstream::Lane;
+use crate::upstream::{Lane, Tenure};
 use std::rc::Rc;
 
 /// What became of asking for a connection of the session's own.
@@ -22,12 +21,12 @@ pub(super) enum Taken {
 }
 
 /// The session's own connection; it gets one where it has none.
-pub(super) fn take(call: &Call<'_>, session: &Session) -> Taken {
-    let has_none = call.client.exclusive.borrow().as_ref().is_none_or(|lane| lane.is_dead());
-    if looks_up(session) || (has_none && session.replies.in_flight() > 0) {
+pub(super) fn take(client: &Client, session: &Session, route: &Route) -> Taken {
+    let has_none = client.exclusive.borrow().as_ref().is_none_or(|lane| lane.is_dead());
+    if session.looks_up() || (has_none && session.replies.in_flight() > 0) {
         return Taken::WaitUntilAnswered;
     }
-    own(call.client, session, call.route).map_or(Taken::Unreachable, Taken::Lane)
+    own(client, session, route).map_or(Taken::Unreachable, Taken::Lane)
 }
 
 /// The same for a session of which nothing is in flight elsewhere, if there is one to be had.
@@ -39,6 +38,12 @@ pub(super) fn own(client: &Client, session: &Session, route: &Route) -> Option<R
         *exclusive = Some(node.exclusive_lane(lane_key(session)));
     }
     exclusive.clone().filter(|lane| lane.accepts().is_ok())
+}
+
+/// Whether a lane is the session's own connection, and can be told something. Where that one is lost, the session is on
+/// one that others share, whose state is not its to change.
+pub(super) fn is_its_own(lane: &Lane<Waiter>) -> bool {
+    lane.tenure == Tenure::Exclusive && lane.accepts().is_ok()
 }
 
 /// The session's own connection, if it has one, can't go back to the pool.

@@ -6,28 +6,27 @@
 //! `fca/lookup.rs`, writes to `fca/store.rs`, FCA.FLUSH to `flush.rs`, the embedded store's way to `fca/embedded.rs`,
 //! transactions to `fca/queued.rs`.
 
+mod ask;
 mod embedded;
 mod lookup;
 mod queued;
 mod store;
 
-pub(super) use lookup::{Lookup, on_looked_up, on_lookup_failed};
 pub(super) use queued::queue;
-pub(super) use store::{Delete, Store, on_deleted, on_store_failed, on_stored, on_stored_first};
 
+use super::call::{Call, Handled};
 use super::entry::Entry;
-use super::request::{Call, Handled};
-use super::settings::{Namespace, Settings};
-use super::step::{Step, To};
+use super::step::{Reply, Task, To, Turn, is_outage};
 use super::{Route, flush, introspect};
 use crate::command::Fca;
 use crate::fca::{self, Query, Request};
 use crate::metrics::Outcome;
 use crate::resp::{ReplyError, encode};
 use crate::session::Session;
-use lookup::{Ask, look_up, look_up_all};
-use std::rc::Rc;
-use store::{Answer, delete, store};
+use crate::upstream::Failure;
+use ask::{Answer, Ask};
+use lookup::{look_up, look_up_all};
+use store::{delete, store};
 
 /// FCA.GET of a question and no more, which is nearly every request of the family: there are no options to look for.
 pub(super) fn get(call: &Call<'_>, session: &mut Session, namespace: &[u8], question: &[u8]) -> Handled {
@@ -76,7 +75,7 @@ fn available(call: &Call<'_>, session: &mut Session) -> Handled {
         Route::Lane(lane, _) if lane.accepts().is_ok() => {
             let slot = session.replies.open();
             // A server that can't serve keys at present (LOADING, MASTERDOWN, CLUSTERDOWN) may still answer a PING.
-            lane.push_with(call.deadline, call.waiter(To::Slot(slot), Step::Available), &[], |out| {
+            lane.push_with(call.deadline, call.waiter(To::Slot(slot), Available), &[], |out| {
                 encode::command(out, &[b"EXISTS", &call.settings.key_prefix]);
             });
             Handled::Done
@@ -85,7 +84,15 @@ fn available(call: &Call<'_>, session: &mut Session) -> Handled {
     }
 }
 
-/// Whether a namespace may be named at all, for commands that take no query.
-pub(super) fn known_namespace(settings: &Settings, name: &[u8]) -> Result<Rc<Namespace>, ReplyError> {
-    settings.namespace(name).map(Rc::clone)
+/// FCA.AVAILABLE: whether the upstream answers now.
+struct Available;
+
+impl Task for Available {
+    fn on_reply(self: Box<Self>, turn: Turn<'_>, reply: Reply<'_>) {
+        turn.finish(if is_outage(reply.frame) { b":0\r\n" } else { b":1\r\n" }, Outcome::Ok);
+    }
+
+    fn on_failure(self: Box<Self>, turn: Turn<'_>, _: &Failure) {
+        turn.finish(b":0\r\n", Outcome::Ok);
+    }
 }

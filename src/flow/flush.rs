@@ -10,24 +10,25 @@
 //!        └────────────────────────────────────────────────────────────────────┘
 //! ```
 
-use super::request::{Call, Handled};
-use super::step::{Step, To, Turn, Waiter};
-use super::{Client, Route, SharedStore, fca, near};
+use super::call::{Call, Handled};
+use super::client::Work;
+use super::step::{Reply, Step, Task, To, Turn, is_outage};
+use super::{Client, Route, SharedStore, tell};
 use crate::clock;
 use crate::key;
-use crate::metrics::{Counter, Outcome};
+use crate::metrics::{Counter, Family, Outcome};
 use crate::near_cache::Written;
 use crate::resp::{Protocol, ReplyError, elements, encode, payload};
-use crate::session::Session;
-use crate::upstream::Lane;
+use crate::session::{Session, Slot};
+use crate::upstream::Failure;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How many keys one SCAN looks at, and so how many one UNLINK removes at most (SCAN may return a few more).
 const SCAN_COUNT: &[u8] = b"500";
 
 /// One FCA.FLUSH on its way.
-pub struct Flush {
+struct Flush {
     /// What SCAN matches: the escaped prefix and the caller's glob.
     pattern: Vec<u8>,
     prefix_bytes: usize,
@@ -77,8 +78,8 @@ pub(super) fn start(
     name: &[u8],
     glob: Option<&[u8]>,
 ) -> Result<Handled, ReplyError> {
-    let namespace = fca::known_namespace(call.settings, name)?;
-    if !session.lookups.is_empty() && session.replies.in_flight() > 0 {
+    let namespace = call.settings.namespace(name)?;
+    if session.looks_up() {
         return Ok(Handled::WaitUntilAnswered);
     }
     let prefix = [&*call.settings.key_prefix, name, b":"].concat();
@@ -87,8 +88,8 @@ pub(super) fn start(
         _ if !namespace.enabled => call.say(session, Outcome::Ok, |out| encode::integer(out, 0)),
         Route::Embedded(store) => {
             let slot = session.open_gated();
-            let waiter = call.waiter(To::Slot(slot), Step::Flush(Box::new(flush)));
-            *call.client.flushing.borrow_mut() = Some(Box::new(Flushing { store: store.clone(), waiter }));
+            let work = Flushing { store: store.clone(), flush, slot, family: call.family };
+            *call.client.work.borrow_mut() = Some(Box::new(work));
             call.client.wake();
             Handled::Done
         }
@@ -96,7 +97,7 @@ pub(super) fn start(
             let slot = session.open_gated();
             let mut command = Vec::new();
             encode::command(&mut command, &flush.scan());
-            lane.push(call.deadline, call.waiter(To::Slot(slot), Step::Flush(Box::new(flush))), &command);
+            lane.push(call.deadline, call.waiter(To::Slot(slot), flush), &command);
             Handled::Done
         }
         Route::Lane(..) | Route::Disabled | Route::Unreachable => {
@@ -105,42 +106,48 @@ pub(super) fn start(
     })
 }
 
-/// One step was answered: takes the next.
-pub(super) fn on_reply(turn: Turn<'_>, mut flush: Box<Flush>, lane: &Rc<Lane<Waiter>>, frame: &[u8]) {
-    let mut command = Vec::new();
-    if flush.unlinking {
-        let Some(removed) = integer(frame) else { return fail(turn, frame) };
-        flush.removed += removed;
-        turn.client.core.recorder.add(Counter::FlushedKeys, removed.unsigned_abs());
-        flush.unlinking = false;
-    } else {
-        let Some(unlink) = flush.take_scan(frame) else { return fail(turn, frame) };
-        if unlink.len() > 1 {
-            encode::command(&mut command, &unlink);
-            flush.unlinking = true;
+impl Task for Flush {
+    /// One step was answered: takes the next.
+    fn on_reply(mut self: Box<Self>, turn: Turn<'_>, reply: Reply<'_>) {
+        let Reply { frame, lane, .. } = reply;
+        let mut command = Vec::new();
+        if self.unlinking {
+            let Some(removed) = integer(frame) else { return fail(turn, frame) };
+            self.removed += removed;
+            turn.client.core.recorder.add(Counter::FlushedKeys, removed.unsigned_abs());
+            self.unlinking = false;
+        } else {
+            let Some(unlink) = self.take_scan(frame) else { return fail(turn, frame) };
+            if unlink.len() > 1 {
+                encode::command(&mut command, &unlink);
+                self.unlinking = true;
+            }
         }
-    }
-    if !flush.unlinking {
-        if flush.is_done() {
-            let mut reply = Vec::new();
-            encode::integer(&mut reply, flush.removed);
-            turn.client.core.recorder.add(Counter::Flushes, 1);
-            near::tell(turn.client, &Written::Unknown);
-            return turn.finish(&reply, Outcome::Ok);
+        if !self.unlinking {
+            if self.is_done() {
+                let mut reply = Vec::new();
+                encode::integer(&mut reply, self.removed);
+                turn.client.core.recorder.add(Counter::Flushes, 1);
+                tell::written(turn.client, &Written::Unknown);
+                return turn.finish(&reply, Outcome::Ok);
+            }
+            encode::command(&mut command, &self.scan());
         }
-        encode::command(&mut command, &flush.scan());
+        if lane.accepts().is_err() {
+            return turn.finish_nil(Outcome::Unreachable);
+        }
+        let deadline = turn.now + turn.client.core.settings.borrow().timeout;
+        lane.push(deadline, turn.into_waiter(Step::Task(self)), &command);
     }
-    if lane.accepts().is_err() {
-        return turn.finish_nil(Outcome::Unreachable);
+
+    fn on_failure(self: Box<Self>, turn: Turn<'_>, _: &Failure) {
+        turn.finish_nil(Outcome::Unreachable);
     }
-    let deadline = turn.now + turn.client.core.settings.borrow().timeout;
-    let waiter = Waiter { client: Rc::clone(turn.client), to: turn.to, step: Step::Flush(flush), family: turn.family };
-    lane.push(deadline, waiter, &command);
 }
 
 /// A step went wrong: an upstream that refuses SCAN or UNLINK says why.
 fn fail(turn: Turn<'_>, frame: &[u8]) {
-    if frame[0] == b'-' && !super::step::is_outage(frame) {
+    if frame[0] == b'-' && !is_outage(frame) {
         turn.finish(frame, Outcome::Error);
     } else {
         turn.finish_nil(Outcome::Unreachable);
@@ -152,32 +159,33 @@ fn integer(frame: &[u8]) -> Option<i64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// An FCA.FLUSH of the embedded store on its way. The session's task takes a step a turn, so that the other sessions of
-/// its worker are served in between.
-pub(super) struct Flushing {
+/// An FCA.FLUSH of the embedded store on its way.
+struct Flushing {
     store: SharedStore,
-    waiter: Waiter,
+    flush: Flush,
+    slot: Slot,
+    family: Family,
 }
 
-/// Takes one step of the session's flush of the embedded store. False when there is none, or no more.
-pub(super) fn step_embedded(client: &Rc<Client>, now: Instant) -> bool {
-    let Some(mut flushing) = client.flushing.take() else { return false };
-    let session = &mut *client.session.borrow_mut();
-    let Step::Flush(flush) = &mut flushing.waiter.step else { return false };
-    let removed = step_of(&flushing.store, session.database, flush);
-    client.core.recorder.add(Counter::FlushedKeys, removed.unsigned_abs());
-    flush.removed += removed;
-    if !flush.is_done() {
-        client.flushing.replace(Some(flushing));
-        return true;
+impl Work for Flushing {
+    fn step(&mut self, client: &Rc<Client>, session: &mut Session) -> bool {
+        let Self { store, flush, slot, family } = self;
+        let removed = step_of(store, session.database, flush);
+        let recorder = &client.core.recorder;
+        recorder.add(Counter::FlushedKeys, removed.unsigned_abs());
+        flush.removed += removed;
+        if !flush.is_done() {
+            return true;
+        }
+        let mut reply = Vec::new();
+        encode::integer(&mut reply, flush.removed);
+        recorder.add(Counter::Flushes, 1);
+        let now = clock::now();
+        let deadline = now + client.core.settings.borrow().timeout;
+        let (to, family, took) = (To::Slot(*slot), *family, Duration::ZERO);
+        Turn { client, session, to, family, deadline, took, now }.finish(&reply, Outcome::Ok);
+        false
     }
-    let mut reply = Vec::new();
-    encode::integer(&mut reply, flush.removed);
-    client.core.recorder.add(Counter::Flushes, 1);
-    let Waiter { to, family, .. } = flushing.waiter;
-    let deadline = now + client.core.settings.borrow().timeout;
-    Turn { client, session, to, family, deadline, took: Duration::ZERO, now }.finish(&reply, Outcome::Ok);
-    false
 }
 
 /// One SCAN and its UNLINK: how many keys were removed.

@@ -3,7 +3,7 @@
 //! Guarantees: nothing is decoded but the name; a command that can't be sent is answered at once, nil or an error as
 //! the configuration says.
 
-use super::request::{Call, Handled};
+use super::call::{Call, Handled};
 use super::step::{Step, To, is_outage, unreachable_frame};
 use super::{Route, SharedStore};
 use crate::clock;
@@ -29,7 +29,7 @@ pub(super) fn send(
     session: &mut Session,
     lane: &Lane<super::Waiter>,
     request: Arguments<'_>,
-    step: Step,
+    step: impl Into<Step>,
 ) -> Handled {
     match lane.accepts() {
         Ok(()) => {

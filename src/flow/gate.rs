@@ -4,7 +4,7 @@
 //! none changes what a connection means that other sessions use after it. Whoever is refused is told why. Leaves the
 //! embedded store to its own words.
 
-use super::request::{Call, Handled};
+use super::call::{Call, Handled};
 use super::{Route, forward, near, transaction};
 use crate::command::{Command, Kind};
 use crate::metrics::Outcome;

@@ -3,7 +3,6 @@
 //! Guarantees that the reply is given once, when the last part is there, whatever became of each.
 
 use super::Client;
-use super::step::took;
 use crate::metrics::{Family, Outcome};
 use crate::resp::encode;
 use crate::session::{Session, Slot};
@@ -88,7 +87,7 @@ impl Gather {
             Whole::Count(_) => encode::nil(&mut frame, session.protocol),
         }
         let outcome = if self.reached.get() { Outcome::Ok } else { Outcome::Unreachable };
-        client.core.recorder.request(self.family, outcome, took(client, self.deadline, now));
+        client.core.recorder.request(self.family, outcome, client.took(self.deadline, now));
         client.fill(session, self.slot, &frame);
     }
 }

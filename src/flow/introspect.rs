@@ -3,9 +3,8 @@
 //! Guarantees: the upstream's own answer comes first and as it is, where there is one; the proxy's sections follow, and
 //! stand alone while it is gone.
 
-use super::fca;
-use super::request::{Call, Handled};
-use super::step::{Step, To, Turn, is_outage};
+use super::call::{Call, Handled};
+use super::step::{Reply, Task, To, Turn, is_outage};
 use super::{Client, Route};
 use crate::command;
 use crate::embedded;
@@ -17,13 +16,13 @@ use crate::upstream::Failure;
 use std::fmt::Write as _;
 
 /// What is known of a COMMAND request while the upstream's answer is awaited.
-pub struct CommandMerge {
+struct CommandMerge {
     arguments: Vec<Vec<u8>>,
 }
 
 /// Which sections of INFO a client asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sections {
+enum Sections {
     /// All of them, so that the proxy's own belongs to them.
     All,
     /// Some, by their names, which are the upstream's.
@@ -43,7 +42,7 @@ pub(super) fn info(call: &Call<'_>, session: &mut Session, request: Arguments<'_
         Route::Lane(lane, _) if lane.accepts().is_ok() => {
             let slot = session.replies.open();
             let sections = if all { Sections::All } else { Sections::Named };
-            lane.push(call.deadline, call.waiter(To::Slot(slot), Step::Info(sections)), request.bytes());
+            lane.push(call.deadline, call.waiter(To::Slot(slot), sections), request.bytes());
             Handled::Done
         }
         _ => say_info(call, session, SERVER_SECTION.as_bytes()),
@@ -62,22 +61,24 @@ fn say_info(call: &Call<'_>, session: &mut Session, before: &[u8]) -> Handled {
     call.say(session, Outcome::Ok, |out| append_text(out, call.protocol, &text))
 }
 
-/// The upstream's INFO came.
-pub(super) fn on_info(turn: Turn<'_>, sections: Sections, frame: &[u8]) {
-    match (sections, payload(frame)) {
-        _ if is_outage(frame) => finish_info(turn, SERVER_SECTION.as_bytes()),
-        _ if frame[0] == b'-' => turn.finish(frame, Outcome::Error),
-        (Sections::All, Some(text)) => finish_info(turn, text),
-        _ => turn.finish(frame, Outcome::Ok),
+impl Task for Sections {
+    /// The upstream's INFO came.
+    fn on_reply(self: Box<Self>, turn: Turn<'_>, reply: Reply<'_>) {
+        let frame = reply.frame;
+        match (*self, payload(frame)) {
+            _ if is_outage(frame) => finish_info(turn, SERVER_SECTION.as_bytes()),
+            _ if frame[0] == b'-' => turn.finish(frame, Outcome::Error),
+            (Self::All, Some(text)) => finish_info(turn, text),
+            _ => turn.finish(frame, Outcome::Ok),
+        }
     }
-}
 
-/// The upstream's INFO can't be had. A client that asks for a section looks for a Redis behind it, as one that asks for
-/// all of them does.
-pub(super) fn on_info_failed(turn: Turn<'_>, failure: &Failure) {
-    match failure {
-        Failure::LaneRefused(words) => turn.finish_error(words),
-        _ => finish_info(turn, SERVER_SECTION.as_bytes()),
+    /// The upstream's INFO can't be had. A client that asks for a section looks for a Redis behind it, as one that asks
+    /// for all of them does.
+    fn on_failure(self: Box<Self>, turn: Turn<'_>, failure: &Failure) {
+        if let Some(turn) = turn.unless_refused(failure) {
+            finish_info(turn, SERVER_SECTION.as_bytes());
+        }
     }
 }
 
@@ -161,7 +162,7 @@ pub(super) fn stats(call: &Call<'_>, session: &mut Session, namespace: Option<&[
 
 /// The reply to FCA.STATS.
 pub(super) fn stats_frame(call: &Call<'_>, namespace: Option<&[u8]>) -> Result<Vec<u8>, ReplyError> {
-    let label = namespace.map(|name| fca::known_namespace(call.settings, name)).transpose()?;
+    let label = namespace.map(|name| call.settings.namespace(name)).transpose()?;
     let totals = call.client.core.registry.namespace_totals(label.map(|namespace| namespace.label));
     let mut frame = Vec::new();
     // One namespace has no near cache of its own; how many of its gets were near hits is among its counts.
@@ -227,7 +228,7 @@ pub(super) fn command(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]
         (Route::Lane(lane, _), Some(request)) if lane.accepts().is_ok() => {
             let merge = CommandMerge { arguments: arguments.iter().map(|argument| argument.to_vec()).collect() };
             let slot = session.replies.open();
-            lane.push_with(call.deadline, call.waiter(To::Slot(slot), Step::Command(Box::new(merge))), &[], |out| {
+            lane.push_with(call.deadline, call.waiter(To::Slot(slot), merge), &[], |out| {
                 encode::command(out, &request);
             });
             Handled::Done
@@ -260,17 +261,29 @@ fn embedded_table(introspection: &Introspection<'_>, protocol: Protocol) -> Opti
     Some(out)
 }
 
-/// The upstream's answer to COMMAND came, or can't be had.
-pub(super) fn on_command(turn: Turn<'_>, merge: &CommandMerge, frame: Option<&[u8]>) {
-    let arguments: Vec<&[u8]> = merge.arguments.iter().map(Vec::as_slice).collect();
-    let protocol = turn.session.protocol;
-    match Introspection::parse(&arguments) {
-        Ok(introspection) => {
-            let mut reply = Vec::new();
-            introspection.append_reply(&mut reply, protocol, frame);
-            turn.finish(&reply, Outcome::Ok);
+impl Task for CommandMerge {
+    fn on_reply(self: Box<Self>, turn: Turn<'_>, reply: Reply<'_>) {
+        self.finish(turn, Some(reply.frame));
+    }
+
+    fn on_failure(self: Box<Self>, turn: Turn<'_>, _: &Failure) {
+        self.finish(turn, None);
+    }
+}
+
+impl CommandMerge {
+    /// The upstream's answer to COMMAND came, or can't be had.
+    fn finish(&self, turn: Turn<'_>, frame: Option<&[u8]>) {
+        let arguments: Vec<&[u8]> = self.arguments.iter().map(Vec::as_slice).collect();
+        let protocol = turn.session.protocol;
+        match Introspection::parse(&arguments) {
+            Ok(introspection) => {
+                let mut reply = Vec::new();
+                introspection.append_reply(&mut reply, protocol, frame);
+                turn.finish(&reply, Outcome::Ok);
+            }
+            // It was read before it was sent, so this can't be.
+            Err(_) => turn.finish_unreachable(),
         }
-        // It was read before it was sent, so this can't be.
-        Err(_) => turn.finish_unreachable(),
     }
 }

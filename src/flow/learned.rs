@@ -7,52 +7,12 @@
 //! it is: the server itself says what is wrong with it.
 
 use super::Route;
-use super::request::Call;
-use super::step::{Step, To, Turn};
-use crate::command::Flags;
+use super::call::Call;
+use super::step::{Reply, Task, To, Turn};
+use crate::command::{Flags, LEARNED_NAME_BYTES_MAX};
 use crate::resp::{elements, encode};
 use crate::session::{Lesson, Session};
-use hashbrown::HashMap;
-use std::cell::{Cell, RefCell};
-
-/// How many names a worker remembers; past it, it begins anew.
-const NAMES_MAX: usize = 1024;
-
-/// The longest name that is asked about, in bytes; what is longer is no command.
-const NAME_BYTES_MAX: usize = 64;
-
-/// What a worker was told of commands that its table lacks.
-#[derive(Default)]
-pub(super) struct Learned {
-    flags: RefCell<HashMap<Box<[u8]>, Flags, foldhash::fast::RandomState>>,
-    /// On which main connection it was told so, by its number.
-    connection: Cell<u64>,
-}
-
-impl Learned {
-    /// Forgets what was told on an earlier connection: the server may be another.
-    fn renew(&self, connection: u64) {
-        if self.connection.replace(connection) != connection {
-            self.flags.borrow_mut().clear();
-        }
-    }
-
-    fn find(&self, name: &[u8]) -> Option<Flags> {
-        let mut upper = [0; NAME_BYTES_MAX];
-        let upper = upper.get_mut(..name.len())?;
-        upper.copy_from_slice(name);
-        upper.make_ascii_uppercase();
-        self.flags.borrow().get(&*upper).copied()
-    }
-
-    fn remember(&self, name: &[u8], flags: Flags) {
-        let known = &mut *self.flags.borrow_mut();
-        if known.len() >= NAMES_MAX {
-            known.clear();
-        }
-        known.insert(name.to_ascii_uppercase().into(), flags);
-    }
-}
+use crate::upstream::Failure;
 
 /// What the upstream says of a command that the table lacks, as far as it can be known; `None` where it has just been
 /// asked, and the request is to be offered again.
@@ -61,7 +21,7 @@ pub(super) fn flags(call: &Call<'_>, session: &mut Session, name: &[u8]) -> Opti
     // What one request could not learn is no word about the next.
     let lesson = std::mem::replace(&mut session.lesson, Lesson::None);
     let Route::Lane(lane, node) = call.route else { return plain };
-    if name.len() > NAME_BYTES_MAX || lane.accepts().is_err() {
+    if name.len() > LEARNED_NAME_BYTES_MAX || lane.accepts().is_err() {
         return plain;
     }
     let learned = &call.client.core.learned;
@@ -73,25 +33,40 @@ pub(super) fn flags(call: &Call<'_>, session: &mut Session, name: &[u8]) -> Opti
         return plain;
     }
     session.lesson = Lesson::Awaited;
-    let waiter = call.waiter(To::Nowhere, Step::Learn(name.into()));
+    let waiter = call.waiter(To::Nowhere, Question(name.into()));
     lane.push_with(call.deadline, waiter, &[], |out| encode::command(out, &[b"COMMAND", b"INFO", name]));
     None
 }
 
-/// The upstream has said what it knows of a command, or could not be asked.
-pub(super) fn on_told(turn: Turn<'_>, name: &[u8], frame: Option<&[u8]>) {
-    turn.session.lesson = Lesson::None;
-    match (frame.and_then(told_flags), &*turn.client.route.borrow()) {
-        (Some(flags), Route::Lane(_, node)) => {
-            let learned = &turn.client.core.learned;
-            // The question may have waited for that connection.
-            learned.renew(node.main_connections());
-            learned.remember(name, flags);
-        }
-        // It may be there the next time: a module can be loaded.
-        _ => turn.session.lesson = Lesson::Failed,
+/// What is this command, which the table lacks?
+struct Question(Box<[u8]>);
+
+impl Task for Question {
+    fn on_reply(self: Box<Self>, turn: Turn<'_>, reply: Reply<'_>) {
+        self.on_told(turn, told_flags(reply.frame));
     }
-    turn.client.wake();
+
+    fn on_failure(self: Box<Self>, turn: Turn<'_>, _: &Failure) {
+        self.on_told(turn, None);
+    }
+}
+
+impl Question {
+    /// The upstream has said what it knows of the command, or could not be asked.
+    fn on_told(&self, turn: Turn<'_>, flags: Option<Flags>) {
+        turn.session.lesson = Lesson::None;
+        match (flags, &*turn.client.route.borrow()) {
+            (Some(flags), Route::Lane(_, node)) => {
+                let learned = &turn.client.core.learned;
+                // The question may have waited for that connection.
+                learned.renew(node.main_connections());
+                learned.remember(&self.0, flags);
+            }
+            // It may be there the next time: a module can be loaded.
+            _ => turn.session.lesson = Lesson::Failed,
+        }
+        turn.client.wake();
+    }
 }
 
 /// The flags in a reply to COMMAND INFO about one command.
@@ -119,21 +94,5 @@ mod tests {
         {
             assert_eq!(told_flags(nothing.as_bytes()), None, "{nothing:?}");
         }
-    }
-
-    #[test]
-    fn what_is_remembered_is_bounded_and_of_one_connection() {
-        let learned = Learned::default();
-        learned.renew(1);
-        for n in 0..=NAMES_MAX {
-            learned.remember(format!("name.{n}").as_bytes(), Flags::BLOCKING);
-        }
-        assert_eq!(learned.flags.borrow().len(), 1);
-        assert_eq!(learned.find(format!("NAME.{NAMES_MAX}").as_bytes()), Some(Flags::BLOCKING));
-        assert_eq!(learned.find(&[b'x'; 1000]), None);
-        learned.renew(1);
-        assert_eq!(learned.flags.borrow().len(), 1);
-        learned.renew(2);
-        assert_eq!(learned.flags.borrow().len(), 0);
     }
 }

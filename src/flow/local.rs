@@ -5,18 +5,19 @@
 //! the upstream, once for each database, whether it has it. Leaves INFO and COMMAND to `introspect.rs`, AUTH and what
 //! HELLO has of it to `login.rs`.
 
-use super::request::{Call, Handled};
-use super::step::{Step, To, Turn, Waiter};
+use super::call::{Call, Handled};
+use super::connection::{answer, check_name};
+use super::exclusive::is_its_own;
+use super::login::hello_reply;
+use super::step::{Reply, Task, To, Turn, Waiter, is_outage};
 use super::{Client, Route, clients, exclusive, introspect, lane_key, login, tracking, transaction};
+use crate::clock;
 use crate::command::Local;
 use crate::metrics::Outcome;
-use crate::resp::{Arguments, Protocol, ReplyError, encode};
+use crate::resp::{Arguments, Protocol, ReplyError, encode, strict_number};
 use crate::session::{Ending, Mode, Modes, Session};
-use crate::upstream::{Failure, Lane, LaneKey, Tenure};
-use std::time::Instant;
-
-/// What a server says of its version when the upstream has not told it.
-const REDIS_VERSION: &str = "7.0.15";
+use crate::upstream::{Failure, Lane, LaneKey};
+use std::rc::Rc;
 
 /// Carries out a command that needs no upstream, or little of it.
 pub(super) fn handle(
@@ -28,12 +29,10 @@ pub(super) fn handle(
 ) -> Handled {
     if which == Local::Client {
         clients::note(session, arguments);
-        if let Some(handled) = tracking::handle(call, session, request, arguments) {
-            return handled;
-        }
     }
     match which {
         Local::Client if let Some(handled) = clients::handle(call, session, request, arguments) => handled,
+        Local::Client if let Some(handled) = tracking::handle(call, session, request, arguments) => handled,
         Local::Ping | Local::Echo | Local::Client => match answer(call.client, session, which, arguments, call.now) {
             Ok(frame) => call.say(session, Outcome::Ok, |out| out.extend_from_slice(&frame)),
             Err(error) => call.reject(session, &error),
@@ -49,31 +48,6 @@ pub(super) fn handle(
         }
         Local::Reset => reset(call, session, arguments),
     }
-}
-
-/// The reply to PING, ECHO or CLIENT, which depends on nothing but the session.
-pub(super) fn answer(
-    asker: &Client,
-    session: &mut Session,
-    which: Local,
-    arguments: &[&[u8]],
-    now: Instant,
-) -> Result<Vec<u8>, ReplyError> {
-    let mut out = Vec::new();
-    match (which, arguments) {
-        (Local::Ping, [_] | [_, _]) if session.protocol == Protocol::Resp2 && session.modes.has(Mode::Subscribed) => {
-            encode::header(&mut out, b'*', 2);
-            encode::bulk(&mut out, b"pong");
-            encode::bulk(&mut out, arguments.get(1).copied().unwrap_or_default());
-        }
-        (Local::Ping, [_]) => encode::simple(&mut out, "PONG"),
-        (Local::Ping | Local::Echo, [_, message]) => encode::bulk(&mut out, message),
-        (Local::Ping, _) => return Err(ReplyError::wrong_arity("ping")),
-        (Local::Client, [_, subcommand, rest @ ..]) => client(asker, session, subcommand, rest, now, &mut out)?,
-        (Local::Client, _) => return Err(ReplyError::wrong_arity("client")),
-        _ => return Err(ReplyError::wrong_arity("echo")),
-    }
-    Ok(out)
 }
 
 /// What HELLO asks for.
@@ -151,23 +125,11 @@ fn hello(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, argumen
     call.say(session, Outcome::Ok, |out| out.extend_from_slice(&reply))
 }
 
-/// What a session is told that said HELLO.
-pub(super) fn hello_reply(route: &Route, session: &Session) -> Vec<u8> {
-    let facts = match route {
-        Route::Lane(_, node) => node.facts(),
-        _ => Default::default(),
-    };
-    let mut reply = Vec::new();
-    let version = facts.version.as_deref().unwrap_or(REDIS_VERSION);
-    append_hello(&mut reply, session.protocol, session.id, version);
-    reply
-}
-
 /// The connection that watches keys for the session changes its protocol with it, and can't go back to the pool. The
 /// client is answered once that is done. False when there is none.
 fn tell_watching_lane(call: &Call<'_>, session: &mut Session, protocol: Protocol) -> bool {
     let Route::Lane(lane, _) = call.route else {
-        part_from_exclusive(call.client, session);
+        exclusive::end(call.client, session);
         return false;
     };
     if !is_its_own(lane) {
@@ -176,46 +138,26 @@ fn tell_watching_lane(call: &Call<'_>, session: &mut Session, protocol: Protocol
     lane.taint();
     let slot = session.open_gated();
     let version: &[u8] = if protocol == Protocol::Resp3 { b"3" } else { b"2" };
-    lane.push_with(call.deadline, call.waiter(To::Slot(slot), Step::Hello), &[], |out| {
+    lane.push_with(call.deadline, call.waiter(To::Slot(slot), Greet), &[], |out| {
         encode::command(out, &[b"HELLO", version]);
     });
     true
 }
 
-/// Whether a lane is the session's own connection, and can be told something. Where that one is lost, the session is on
-/// one that others share, whose state is not its to change.
-pub(super) fn is_its_own(lane: &Lane<Waiter>) -> bool {
-    lane.tenure == Tenure::Exclusive && lane.accepts().is_ok()
-}
+/// The session's own connection changes its protocol.
+struct Greet;
 
-/// A connection of the session's own that can't follow it to another protocol or database is given up, and with it what
-/// it watched.
-pub(super) fn part_from_exclusive(client: &Client, session: &mut Session) {
-    exclusive::end(client, session);
-}
-
-/// The session's own connection has changed its protocol, or could not.
-pub(super) fn on_hello(turn: Turn<'_>) {
-    let reply = hello_reply(&turn.client.route.borrow(), turn.session);
-    turn.finish(&reply, Outcome::Ok);
-}
-
-fn append_hello(out: &mut Vec<u8>, protocol: Protocol, id: u64, version: &str) {
-    encode::map(out, protocol, 7);
-    for (name, value) in [("server", "redis"), ("version", version)] {
-        encode::bulk(out, name.as_bytes());
-        encode::bulk(out, value.as_bytes());
+impl Task for Greet {
+    fn on_reply(self: Box<Self>, turn: Turn<'_>, _: Reply<'_>) {
+        let reply = hello_reply(&turn.client.route.borrow(), turn.session);
+        turn.finish(&reply, Outcome::Ok);
     }
-    encode::bulk(out, b"proto");
-    encode::integer(out, if protocol == Protocol::Resp3 { 3 } else { 2 });
-    encode::bulk(out, b"id");
-    encode::integer(out, i64::try_from(id).unwrap_or(i64::MAX));
-    for (name, value) in [("mode", "standalone"), ("role", "master")] {
-        encode::bulk(out, name.as_bytes());
-        encode::bulk(out, value.as_bytes());
+
+    /// It could not: it is gone, or will be.
+    fn on_failure(self: Box<Self>, turn: Turn<'_>, _: &Failure) {
+        let reply = hello_reply(&turn.client.route.borrow(), turn.session);
+        turn.finish(&reply, Outcome::Ok);
     }
-    encode::bulk(out, b"modules");
-    encode::header(out, b'*', 0);
 }
 
 fn select(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]]) -> Handled {
@@ -233,7 +175,7 @@ fn select(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]]) -> Handle
         Route::Embedded(_) if database >= call.settings.embedded_databases => call.reject(session, &out_of_range()),
         Route::Unreachable => {
             // Nobody could be asked in time; a database that is not there is told when it is used.
-            part_from_exclusive(call.client, session);
+            exclusive::end(call.client, session);
             session.database = database;
             call.say(session, Outcome::Unreachable, |out| encode::simple(out, "OK"))
         }
@@ -268,28 +210,31 @@ fn select(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]]) -> Handle
 /// Selects a database on a lane; what comes behind waits for the answer.
 fn ask_for_database(call: &Call<'_>, session: &mut Session, lane: &Lane<Waiter>, database: u32) -> Handled {
     let slot = session.open_gated();
-    lane.push_with(call.deadline, call.waiter(To::Slot(slot), Step::Select(database)), &[], |out| {
+    lane.push_with(call.deadline, call.waiter(To::Slot(slot), Select(database)), &[], |out| {
         encode::command(out, &[b"SELECT", database.to_string().as_bytes()]);
     });
     Handled::Done
 }
 
-/// The lane of another database is there.
-pub(super) fn on_selected(turn: Turn<'_>, database: u32, frame: &[u8]) {
-    if frame[0] == b'-' && !super::step::is_outage(frame) {
-        return turn.finish(frame, Outcome::Error);
-    }
-    turn.session.database = database;
-    turn.finish(b"+OK\r\n", Outcome::Ok);
-}
+/// Whether the upstream has this database.
+struct Select(u32);
 
-/// The lane of another database could not be had: because the upstream has no such database, or because it is gone.
-pub(super) fn on_select_failed(turn: Turn<'_>, database: u32, failure: &Failure) {
-    if let Failure::LaneRefused(words) = failure {
-        return turn.finish_error(words);
+impl Task for Select {
+    /// The lane of the database is there.
+    fn on_reply(self: Box<Self>, turn: Turn<'_>, reply: Reply<'_>) {
+        if reply.frame[0] == b'-' && !is_outage(reply.frame) {
+            return turn.finish(reply.frame, Outcome::Error);
+        }
+        turn.session.database = self.0;
+        turn.finish(b"+OK\r\n", Outcome::Ok);
     }
-    turn.session.database = database;
-    turn.finish(b"+OK\r\n", Outcome::Unreachable);
+
+    /// The lane could not be had: because the upstream has no such database, or because it is gone.
+    fn on_failure(self: Box<Self>, turn: Turn<'_>, failure: &Failure) {
+        let Some(turn) = turn.unless_refused(failure) else { return };
+        turn.session.database = self.0;
+        turn.finish(b"+OK\r\n", Outcome::Unreachable);
+    }
 }
 
 /// RESET: everything the session asked for is forgotten (<https://redis.io/docs/latest/commands/reset/>).
@@ -320,122 +265,26 @@ fn reset(call: &Call<'_>, session: &mut Session, arguments: &[&[u8]]) -> Handled
     call.say(session, Outcome::Ok, |out| encode::simple(out, "RESET"))
 }
 
-/// Whether this CLIENT can be carried out by what the proxy knows of the connection.
-pub(super) fn is_about_the_connection(arguments: &[&[u8]]) -> bool {
-    const SUBCOMMANDS: [(&str, usize); 7] =
-        [("ID", 2), ("GETNAME", 2), ("SETNAME", 3), ("SETINFO", 4), ("INFO", 2), ("NO-EVICT", 3), ("GETREDIR", 2)];
-    arguments.get(1).is_some_and(|subcommand| {
-        SUBCOMMANDS
-            .iter()
-            .any(|(name, count)| subcommand.eq_ignore_ascii_case(name.as_bytes()) && arguments.len() == *count)
-    })
-}
-
-/// CLIENT and its subcommands, as far as they are about this connection.
-fn client(
-    asker: &Client,
-    session: &mut Session,
-    as_written: &[u8],
-    rest: &[&[u8]],
-    now: Instant,
-    out: &mut Vec<u8>,
-) -> Result<(), ReplyError> {
-    let as_written = String::from_utf8_lossy(as_written);
-    let subcommand = as_written.to_ascii_uppercase();
-    match (subcommand.as_str(), rest) {
-        ("ID", []) => encode::integer(out, i64::try_from(session.id).unwrap_or(i64::MAX)),
-        ("GETNAME", []) if session.identity().name.is_empty() => encode::nil(out, session.protocol),
-        ("GETNAME", []) => encode::bulk(out, &session.identity().name),
-        ("SETNAME", [name]) => {
-            check_name(name)?;
-            session.identity_mut().name = name.to_vec();
-            encode::simple(out, "OK");
-        }
-        ("SETINFO", [attribute, value]) => {
-            set_info(session, attribute, value)?;
-            encode::simple(out, "OK");
-        }
-        ("INFO", []) => {
-            let line = clients::client_line(asker, session, now);
-            match session.protocol {
-                Protocol::Resp2 => encode::bulk(out, line.as_bytes()),
-                Protocol::Resp3 => encode::verbatim(out, line.as_bytes()),
-            }
-        }
-        ("NO-EVICT", [switch]) if is_switch(switch) => encode::simple(out, "OK"),
-        ("NO-EVICT", [_]) => return Err(ReplyError::syntax()),
-        ("GETREDIR", []) => encode::integer(out, clients::redirect(session)),
-        ("TRACKINGINFO", []) => append_tracking_off(out, session.protocol),
-        ("ID" | "GETNAME" | "SETNAME" | "SETINFO" | "INFO" | "NO-EVICT" | "TRACKINGINFO" | "GETREDIR", _) => {
-            return Err(ReplyError::wrong_arity(&format!("client|{subcommand}")));
-        }
-        ("REPLY" | "TRACKING" | "CACHING", _) => {
-            // Elsewhere they never come here.
-            let text = format!("ERR CLIENT {subcommand} is not supported by fca-proxy inside MULTI");
-            return Err(ReplyError::new(text));
-        }
-        _ => {
-            return Err(ReplyError::new(format!("ERR unknown subcommand '{as_written}'. Try CLIENT HELP.")));
-        }
+/// The session is over: whatever it holds upstream is given back clean.
+pub fn abandon(client: &Rc<Client>) {
+    client.broken.set(true);
+    client.work.take();
+    if let Some(receiving) = client.receiving.take() {
+        // The rest is thrown away, on a connection that others shared; one of its own is not worth that.
+        exclusive::taint(client);
+        receiving.resume();
     }
-    Ok(())
-}
-
-/// CLIENT TRACKINGINFO of a connection that does not track.
-fn append_tracking_off(out: &mut Vec<u8>, protocol: Protocol) {
-    encode::map(out, protocol, 3);
-    encode::bulk(out, b"flags");
-    encode::header(out, if protocol == Protocol::Resp3 { b'~' } else { b'*' }, 1);
-    encode::bulk(out, b"off");
-    encode::bulk(out, b"redirect");
-    encode::integer(out, -1);
-    encode::bulk(out, b"prefixes");
-    encode::header(out, b'*', 0);
-}
-
-/// A number in the one form that Redis takes: no plus sign, no leading zeros.
-pub(super) fn strict_number(text: &[u8]) -> Option<i64> {
-    let text = std::str::from_utf8(text).ok()?;
-    text.parse::<i64>().ok().filter(|number| number.to_string() == text)
-}
-
-fn is_switch(word: &[u8]) -> bool {
-    word.eq_ignore_ascii_case(b"on") || word.eq_ignore_ascii_case(b"off")
-}
-
-fn set_info(session: &mut Session, attribute: &[u8], value: &[u8]) -> Result<(), ReplyError> {
-    let (place, name) = if attribute.eq_ignore_ascii_case(b"lib-name") {
-        (&mut session.identity_mut().library, "lib-name")
-    } else if attribute.eq_ignore_ascii_case(b"lib-ver") {
-        (&mut session.identity_mut().library_version, "lib-ver")
-    } else {
-        let attribute = String::from_utf8_lossy(attribute);
-        return Err(ReplyError::new(format!("ERR Unrecognized option '{attribute}'")));
-    };
-    if !is_printable(value) {
-        let text = format!("ERR {name} cannot contain spaces, newlines or special characters.");
-        return Err(ReplyError::new(text));
+    let session = &mut *client.session.borrow_mut();
+    transaction::abandon(client, session, clock::now());
+    // A command is on its way that waits there, or begins a mode.
+    if session.is_gated() || session.modes.need_connection() {
+        exclusive::taint(client);
     }
-    if value.len() > NAME_BYTES_MAX {
-        return Err(ReplyError::new(format!("ERR {name} is too long")));
+    (session.modes, session.replies) = Default::default();
+    exclusive::settle(client, session);
+    if let Route::Lane(lane, node) = client.route.replace(Route::Disabled) {
+        let key = lane.key.clone();
+        drop(lane);
+        node.left(&key);
     }
-    *place = value.to_vec();
-    Ok(())
-}
-
-/// How long a client's name may be, in bytes; it is kept for as long as the client stays.
-const NAME_BYTES_MAX: usize = 1024;
-
-fn check_name(name: &[u8]) -> Result<(), ReplyError> {
-    if !is_printable(name) {
-        return Err(ReplyError::new("ERR Client names cannot contain spaces, newlines or special characters."));
-    }
-    if name.len() > NAME_BYTES_MAX {
-        return Err(ReplyError::new("ERR Client name is too long"));
-    }
-    Ok(())
-}
-
-fn is_printable(text: &[u8]) -> bool {
-    text.iter().all(u8::is_ascii_graphic)
 }

@@ -12,9 +12,9 @@
 //!            as well, where it is new)   └── no answer ───▶ the session moves to a lane of its own, until that is ready
 //! ```
 
-use super::local::{hello_reply, is_its_own, part_from_exclusive};
-use super::request::{Call, Handled};
-use super::step::{Step, To, Turn, is_outage};
+use super::call::{Call, Handled};
+use super::exclusive::{self, is_its_own};
+use super::step::{Reply, Task, To, Turn, is_outage};
 use super::{Client, Node, Route, lane_key};
 use crate::config::{Credentials, Secret};
 use crate::metrics::Outcome;
@@ -23,12 +23,15 @@ use crate::session::Session;
 use crate::upstream::Failure;
 use std::rc::Rc;
 
+/// What a server says of its version when the upstream has not told it.
+const REDIS_VERSION: &str = "7.0.15";
+
 /// How long a user's name and password may be together, in bytes: what Redis reads of a client that has not logged in
 /// (`processMultibulkBuffer` in `networking.c`). They are kept for as long as the client stays.
 const LOGIN_BYTES_MAX: usize = 16 * 1024;
 
 /// What a session becomes once the upstream has accepted it.
-pub struct Login {
+struct Login {
     /// Who it says to be; none leaves it who it is.
     credentials: Option<Credentials>,
     /// What it said besides, where it said so with HELLO.
@@ -121,13 +124,13 @@ fn ask(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, login: Lo
         // The connection that watches keys becomes the user's itself, and can't go back to the pool.
         lane.taint();
         let slot = session.open_gated();
-        lane.push(call.deadline, call.waiter(To::Slot(slot), Step::Login(Box::new(login))), request.bytes());
+        lane.push(call.deadline, call.waiter(To::Slot(slot), login), request.bytes());
         return Handled::Done;
     }
     if session.replies.in_flight() > 0 {
         return Handled::WaitUntilAnswered;
     }
-    part_from_exclusive(call.client, session);
+    exclusive::end(call.client, session);
     if let Route::Lane(_, node) = call.route {
         let mut key = lane_key(session);
         key.protocol = login.greeting.as_ref().map_or(key.protocol, |greeting| greeting.protocol);
@@ -144,7 +147,7 @@ fn ask(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, login: Lo
         let lane = node.shared_lane(key);
         if lane.accepts().is_ok() {
             let slot = session.open_gated();
-            lane.push(call.deadline, call.waiter(To::Slot(slot), Step::Login(Box::new(login))), &command);
+            lane.push(call.deadline, call.waiter(To::Slot(slot), login), &command);
             return Handled::Done;
         }
     }
@@ -152,27 +155,27 @@ fn ask(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, login: Lo
     call.say(session, Outcome::Unreachable, |out| out.extend_from_slice(&reply))
 }
 
-/// The upstream has judged.
-pub(super) fn on_reply(turn: Turn<'_>, login: Login, frame: &[u8]) {
-    match frame[0] {
-        b'-' if is_outage(frame) => on_failure(turn, login, &Failure::Unsent),
-        b'-' => turn.finish(frame, Outcome::Error),
-        _ => {
-            let reply = become_one(turn.client, turn.session, login);
-            turn.finish(&reply, Outcome::Ok);
+impl Task for Login {
+    /// The upstream has judged.
+    fn on_reply(self: Box<Self>, turn: Turn<'_>, reply: Reply<'_>) {
+        match reply.frame[0] {
+            b'-' if is_outage(reply.frame) => self.on_failure(turn, &Failure::Unsent),
+            b'-' => turn.finish(reply.frame, Outcome::Error),
+            _ => {
+                let reply = become_one(turn.client, turn.session, *self);
+                turn.finish(&reply, Outcome::Ok);
+            }
         }
     }
-}
 
-/// The upstream could not be asked, or refuses already the connection.
-pub(super) fn on_failure(turn: Turn<'_>, login: Login, failure: &Failure) {
-    if let Failure::LaneRefused(words) = failure {
-        return turn.finish_error(words);
+    /// The upstream could not be asked, or refuses already the connection.
+    fn on_failure(self: Box<Self>, turn: Turn<'_>, failure: &Failure) {
+        let Some(turn) = turn.unless_refused(failure) else { return };
+        // Whose that connection is now is not known.
+        exclusive::end(turn.client, turn.session);
+        let reply = become_unverified(turn.client, turn.session, *self);
+        turn.finish(&reply, Outcome::Unreachable);
     }
-    // Whose that connection is now is not known.
-    part_from_exclusive(turn.client, turn.session);
-    let reply = become_unverified(turn.client, turn.session, login);
-    turn.finish(&reply, Outcome::Unreachable);
 }
 
 /// Makes a session what it asked for; returned is what it is told.
@@ -209,4 +212,34 @@ pub(super) fn join_verified(client: &Client, session: &mut Session) {
         _ => return,
     };
     session.login = Some(verified);
+}
+
+/// What a session is told that said HELLO.
+pub(super) fn hello_reply(route: &Route, session: &Session) -> Vec<u8> {
+    let facts = match route {
+        Route::Lane(_, node) => node.facts(),
+        _ => Default::default(),
+    };
+    let mut reply = Vec::new();
+    let version = facts.version.as_deref().unwrap_or(REDIS_VERSION);
+    append_hello(&mut reply, session.protocol, session.id, version);
+    reply
+}
+
+fn append_hello(out: &mut Vec<u8>, protocol: Protocol, id: u64, version: &str) {
+    encode::map(out, protocol, 7);
+    for (name, value) in [("server", "redis"), ("version", version)] {
+        encode::bulk(out, name.as_bytes());
+        encode::bulk(out, value.as_bytes());
+    }
+    encode::bulk(out, b"proto");
+    encode::integer(out, if protocol == Protocol::Resp3 { 3 } else { 2 });
+    encode::bulk(out, b"id");
+    encode::integer(out, i64::try_from(id).unwrap_or(i64::MAX));
+    for (name, value) in [("mode", "standalone"), ("role", "master")] {
+        encode::bulk(out, name.as_bytes());
+        encode::bulk(out, value.as_bytes());
+    }
+    encode::bulk(out, b"modules");
+    encode::header(out, b'*', 0);
 }

@@ -1,15 +1,18 @@
 //! The life of one request across session, upstream, embedded store and keys.
 //!
 //! [`handle`] carries out one request of a session: answers it here, sends one command upstream, or several. Every
-//! command that is sent carries a [`Waiter`], which says what its reply is for ([`Step`]); [`Core`] hears the replies
+//! command that is sent carries a [`Waiter`], which says what its reply is for; [`Core`] hears the replies
 //! of all lanes of its worker and takes each the next step. Each kind of request is a file of its own.
 //!
 //! Guarantees: every slot that is opened is filled exactly once, with a reply, a nil, or an error in Redis's words;
 //! nothing here waits.
 
 mod blocking;
+mod call;
 mod client;
+mod client_line;
 mod clients;
+mod connection;
 mod entry;
 mod exclusive;
 mod fca;
@@ -21,25 +24,32 @@ mod introspect;
 mod learned;
 mod local;
 mod login;
+mod namespace;
 mod near;
 mod pubsub;
+mod queue;
 mod request;
 mod settings;
 mod shared_store;
 mod spellings;
 mod step;
 mod stream;
+mod tell;
 mod tracking;
 mod transaction;
 
+pub use call::Handled;
 pub use client::Client;
 pub use clients::{Crew, Findings, Inquiry, Question, answer};
-pub use request::{Handled, handle};
-pub use settings::{Namespace, Settings};
+pub use local::abandon;
+pub use namespace::Namespace;
+pub use request::handle;
+pub use settings::Settings;
 pub use shared_store::SharedStore;
-pub use step::{Step, Waiter};
+pub use step::Waiter;
 pub use stream::{Begun, Upload, begin};
 
+use crate::command::Learned;
 use crate::metrics::{Counter, Recorder, Registry};
 use crate::near_cache::NearCache;
 use crate::upstream::{Failure, Lane, LaneKey, Node, NodeState, NodeStatus, Popped, Replies, Room};
@@ -77,7 +87,7 @@ pub struct Core {
     /// Who reaches the clients of the other workers.
     crew: Box<dyn Crew>,
     /// Commands that the built-in table lacks.
-    learned: learned::Learned,
+    learned: Learned,
     /// Clients with something to write.
     dirty: RefCell<Vec<Rc<Client>>>,
     /// The list of the last turn, kept for its allocation.
@@ -111,7 +121,7 @@ impl Core {
             upstream,
             near_cache,
             crew,
-            learned: learned::Learned::default(),
+            learned: Learned::default(),
             dirty: RefCell::default(),
             flushing: RefCell::default(),
             buffers: RefCell::default(),

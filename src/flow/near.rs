@@ -1,25 +1,26 @@
-//! The near cache on the way of a request: what is answered from it, what is read for it, and which writes it is told of.
+//! The near cache on the way of a request: what is answered from it, and what is read for it.
 //!
 //! Guarantees: a session is answered from it only where the upstream's answer could be no newer than what the session
 //! has been or will be given: not while a write of its own is unanswered, nor while it reads the same entry upstream,
-//! nor in a mode, transaction, database or login that makes its connection differ; whoever's write is answered, the near
-//! cache is told before the client is. Leaves what is kept, and for how long, to `near_cache`.
+//! nor in a mode, transaction, database or login that makes its connection differ. Leaves
+//! what is kept, and for how long, to `near_cache`; what it is told of to `tell.rs`.
 
+use super::call::{Call, Handled};
 use super::entry::write_read;
 use super::forward;
-use super::request::{Call, Handled, looks_up};
-use super::step::{Step, To, Turn, Waiter};
+use super::step::{Reply, Step, Task, To, Turn, Waiter};
+use super::tell::{self, Remains, Tell};
 use super::{Client, Core, Route};
-use crate::command::{Command, Effect, Flags, KeyPositions};
+use crate::command::Effect;
 use crate::metrics::{Counter, Outcome};
 use crate::near_cache::{Answer, Kept, KeyHash, Life, LookUp, NearCache, Stamp, Written};
-use crate::resp::{Arguments, elements, payload};
+use crate::resp::Arguments;
 use crate::session::{Read, Session};
-use crate::upstream::{Lane, Node};
+use crate::upstream::{Failure, Lane, Node};
 use std::time::{Duration, Instant};
 
 /// A read of a tracked key that is on its way.
-pub struct Reading {
+pub(super) struct Reading {
     /// What it is to the session.
     pub(super) read: Read,
     pub(super) key: KeyHash,
@@ -57,7 +58,7 @@ pub(super) fn plan<'a>(
     let key = near.hash(key);
     // What others may read is not another user's to be given; what he reads may be newer all the same.
     let is_shared = session.login.is_none() && is_shared(call, session);
-    let serves = is_shared && session.writes == 0 && !held_up(key);
+    let serves = is_shared && session.untold == 0 && !held_up(key);
     // Where it has to go behind what is in flight, the answer can be kept all the same.
     let stamp = if is_shared && !serves { near.stamp(key, call.now) } else { None };
     Some(Plan { near, key, serves, stamp })
@@ -103,15 +104,12 @@ impl Plan<'_> {
     ) -> Reading {
         session.reads.begin(read);
         if self.stamp.is_some() {
-            let waiter = call.waiter(To::Nowhere, Step::Life);
+            let waiter = call.waiter(To::Nowhere, Step::Foretell);
             lane.push_with(call.deadline, waiter, &[], |out| write_read(out, b"PTTL", key));
         }
         Reading { read, key: self.key, stamp: self.stamp, life: Life::Unknown, exact: None }
     }
 }
-
-/// Within how many bytes a push of invalidations says that it is one.
-const PUSH_HEAD_BYTES: usize = 64;
 
 /// Whether its requests go over a connection that it shares with others, so that they say nothing of its own.
 #[inline]
@@ -127,103 +125,31 @@ pub(super) fn forward(call: &Call<'_>, session: &mut Session, effect: Effect, re
         && let Route::Lane(lane, node) = call.route
     {
         // A question before it may yet be asked in its other spelling, and what is behind that must not be older.
-        if looks_up(session) && (effect == Effect::AnyKeys || request.iter().skip(1).any(|key| near.tracks(key))) {
+        if session.looks_up() && (effect == Effect::AnyKeys || request.iter().skip(1).any(|key| near.tracks(key))) {
             return Handled::WaitUntilAnswered;
         }
         match effect {
             Effect::Get if request.len() == 2 => return get(call, session, lane, node, request),
             Effect::Get | Effect::None => {}
+            Effect::Life => {
+                if let Some(key) = request.at(1).filter(|key| near.tracks(key)) {
+                    return tell::send(call, session, lane, request, Remains(near.hash(key)));
+                }
+            }
             Effect::Mget => {
-                if let Some(shown) = shown_by(near, request) {
-                    return touch(call, session, lane, request, Step::Mget(shown));
+                if let Some(shown) = tell::shown_by(near, request) {
+                    return tell::send(call, session, lane, request, shown);
                 }
             }
             Effect::Keys => match near.written_by(request.iter().skip(1)) {
                 Written::Nothing => {}
-                written => return touch(call, session, lane, request, Step::Write(written)),
+                written => return tell::send(call, session, lane, request, Tell(written)),
             },
-            Effect::AnyKeys => return touch(call, session, lane, request, Step::Write(Written::Unknown)),
-            Effect::AllKeys => return touch(call, session, lane, request, Step::Write(Written::All)),
+            Effect::AnyKeys => return tell::send(call, session, lane, request, Tell(Written::Unknown)),
+            Effect::AllKeys => return tell::send(call, session, lane, request, Tell(Written::All)),
         }
     }
     forward::forward(call, session, request)
-}
-
-/// What a command of this effect may change.
-pub(super) fn written_by(client: &Client, effect: Effect, request: Arguments<'_>) -> Written {
-    match (&client.core.near_cache, effect) {
-        (Some(near), Effect::Keys | Effect::Get | Effect::Mget) => near.written_by(request.iter().skip(1)),
-        (Some(_), Effect::AnyKeys) => Written::Unknown,
-        (Some(_), Effect::AllKeys) => Written::All,
-        _ => Written::Nothing,
-    }
-}
-
-/// The same of a request of which `begun` is there: what else it names is not known, but where its only key has come.
-pub(super) fn written_by_part(client: &Client, command: Option<&Command>, begun: Arguments<'_>) -> Written {
-    let effect = command.map_or(Effect::AnyKeys, |command| command.effect);
-    match (client.core.near_cache.is_some() && effect != Effect::None, command) {
-        (false, _) => Written::Nothing,
-        (true, Some(Command { keys: KeyPositions { first: 1, last: 1, .. }, flags, .. }))
-            if begun.len() > 1 && !flags.contains(Flags::MOVABLE_KEYS) =>
-        {
-            written_by(client, effect, begun)
-        }
-        (true, _) => Written::Unknown,
-    }
-}
-
-/// Sends a command whose reply the near cache has to hear of.
-fn touch(call: &Call<'_>, session: &mut Session, lane: &Lane<Waiter>, request: Arguments<'_>, step: Step) -> Handled {
-    if lane.accepts().is_ok() {
-        session.writes += 1;
-    }
-    forward::send(call, session, lane, request, step)
-}
-
-/// The keys of an MGET, if any of them is tracked.
-fn shown_by(near: &NearCache, request: Arguments<'_>) -> Option<Box<[Option<KeyHash>]>> {
-    let mut keys = request.iter().skip(1);
-    if !keys.any(|key| near.tracks(key)) {
-        return None;
-    }
-    Some(request.iter().skip(1).map(|key| near.tracks(key).then(|| near.hash(key))).collect())
-}
-
-/// The upstream answered MGET.
-pub(super) fn on_shown(turn: Turn<'_>, shown: &[Option<KeyHash>], frame: &[u8]) {
-    turn.session.writes = turn.session.writes.saturating_sub(1);
-    if let Some(near) = &turn.client.core.near_cache {
-        let values = elements(frame).filter(|values| values.len() == shown.len()).unwrap_or_default();
-        for (place, key) in shown.iter().enumerate() {
-            if let Some(key) = key {
-                near.shown(*key, values.get(place).copied().unwrap_or_default());
-            }
-        }
-    }
-    turn.finish_forwarded(frame);
-}
-
-/// A forwarded write was answered: what it says is the client's only once the near cache has heard of it.
-pub(super) fn on_written(client: &Client, session: &mut Session, written: &Written) {
-    session.writes = session.writes.saturating_sub(1);
-    tell(client, written);
-}
-
-/// What writing an entry under this key, and removing its other spelling, changes.
-pub(super) fn written_entry(client: &Client, key: &[u8], twin: Option<&[u8]>) -> Written {
-    match (&client.core.near_cache, twin) {
-        (None, _) => Written::Nothing,
-        (Some(near), None) => Written::One(near.hash(key)),
-        (Some(near), Some(twin)) => Written::Two(near.hash(key), near.hash(twin)),
-    }
-}
-
-/// Tells the near cache, if there is one, what was written.
-pub(super) fn tell(client: &Client, written: &Written) {
-    if let Some(near) = &client.core.near_cache {
-        near.written(written);
-    }
 }
 
 /// GET, of a key that may be tracked.
@@ -250,7 +176,7 @@ fn get(
     let slot = session.replies.open();
     let read = of_key(plan.key);
     let reading = plan.send(call, session, lane, read, key);
-    let waiter = call.waiter(To::Slot(slot), Step::Read(Box::new(reading)));
+    let waiter = call.waiter(To::Slot(slot), reading);
     lane.push_with(call.deadline, waiter, key, |out| out.extend_from_slice(request.bytes()));
     Handled::Done
 }
@@ -263,26 +189,45 @@ pub(super) fn count_hit(call: &Call<'_>) {
     recorder.request(call.family, Outcome::Ok, Duration::ZERO);
 }
 
-/// The upstream said how long the key has still to live that is read next.
-pub(super) fn on_life(lane: &Lane<Waiter>, frame: &[u8]) {
-    lane.with_oldest(|waiter| {
-        if let Some(Waiter { step: Step::Read(reading), .. }) = waiter {
-            reading.life = Life::from_reply(frame);
-        } else if let Some(Waiter { step: Step::Lookup(lookup), .. }) = waiter
-            && let Some(reading) = &mut lookup.reading
-        {
-            reading.life = Life::from_reply(frame);
+impl Task for Reading {
+    fn on_reply(self: Box<Self>, turn: Turn<'_>, reply: Reply<'_>) {
+        turn.session.reads.end(self.read);
+        if let Some(answer) = answer(reply.frame, self.life) {
+            answered(&turn.client.core, self.key, reply.note, self.stamp, &answer);
         }
-    });
+        turn.finish_forwarded(reply.frame);
+    }
+
+    fn on_failure(self: Box<Self>, turn: Turn<'_>, failure: &Failure) {
+        turn.session.reads.end(self.read);
+        turn.finish_failed(failure);
+    }
+
+    fn foretold(&mut self, frame: &[u8]) {
+        self.life = Life::from_reply(frame);
+    }
+
+    fn takes_parts(&self, client: &Client, bytes: usize) -> bool {
+        !may_keep(&client.core, self, bytes)
+    }
+
+    fn on_first_part(&self, client: &Client) {
+        // It is too large to be kept, and its client has what it says from now on.
+        tell::written(client, &Written::One(self.key));
+    }
+
+    fn on_last_part(&self, session: &mut Session) {
+        session.reads.end(self.read);
+    }
 }
 
-/// The upstream answered GET of a tracked key.
-pub(super) fn on_read(turn: Turn<'_>, reading: &Reading, key: &[u8], frame: &[u8]) {
-    turn.session.reads.end(reading.read);
-    if let Some(answer) = answer(frame, reading.life) {
-        answered(&turn.client.core, reading.key, key, reading.stamp, &answer);
-    }
-    turn.finish_forwarded(frame);
+/// What the frame of a value that is kept has besides: a dollar sign, up to seven digits, two line ends.
+const FRAME_BYTES: usize = 12;
+
+/// Whether the near cache may keep the value whose frame is so long, which is then not to be handed over in pieces.
+fn may_keep(core: &Core, reading: &Reading, frame_bytes: usize) -> bool {
+    let bytes_max = core.near_cache.as_ref().map_or(0, |near| near.options().value_bytes_max);
+    reading.stamp.is_some() && (1..=bytes_max + FRAME_BYTES).contains(&frame_bytes)
 }
 
 /// What a reply to GET says of its key.
@@ -290,6 +235,8 @@ pub(super) fn answer(frame: &[u8], life: Life) -> Option<Answer<'_>> {
     match frame {
         b"$-1\r\n" | b"_\r\n" => Some(Answer::Absent),
         [b'$', ..] => Some(Answer::Value(frame, life)),
+        // The key has a value of another kind by now, so no string that is kept of it is true.
+        _ if frame.starts_with(b"-WRONGTYPE ") => Some(Answer::Absent),
         _ => None,
     }
 }
@@ -301,42 +248,5 @@ pub(super) fn answered(core: &Core, hash: KeyHash, key: &[u8], stamp: Option<Sta
         Kept::Kept => core.recorder.add(Counter::NearFills, 1),
         Kept::Refused if stamp.is_some() => core.recorder.add(Counter::NearFillsRefused, 1),
         Kept::Refused | Kept::AsBefore | Kept::Nothing => {}
-    }
-}
-
-/// A client that tracks keys itself is about to be told what the link may not have said yet: it would read the old value
-/// over another connection, and keep that. In RESP2 it is told so by a message
-/// (<https://redis.io/docs/latest/develop/reference/client-side-caching/>, "two connections mode").
-pub(super) fn on_push(client: &Client, frame: &[u8]) {
-    let Some(near) = &client.core.near_cache else { return };
-    let head = &frame[..frame.len().min(PUSH_HEAD_BYTES)];
-    if memchr::memmem::find(head, b"invalidate").is_none() {
-        return;
-    }
-    let Some(what) = elements(frame).and_then(|parts| parts.last().copied()) else { return };
-    if let Some(keys) = elements(what) {
-        keys.into_iter().filter_map(payload).for_each(|key| near.invalidate(key));
-    } else if matches!(what, b"_\r\n" | b"$-1\r\n" | b"*-1\r\n") {
-        near.invalidate_all();
-    }
-}
-
-/// A reply that is too large to be kept is about to be handed to its client in pieces.
-pub(super) fn on_first_part(waiter: &Waiter) {
-    match &waiter.step {
-        Step::Read(reading) => tell(&waiter.client, &Written::One(reading.key)),
-        Step::Write(written) => tell(&waiter.client, written),
-        Step::Mget(shown) => tell(&waiter.client, &Written::any(shown.iter().flatten().map(|key| Written::One(*key)))),
-        Step::Exec(exec) => tell(&waiter.client, &exec.written),
-        _ => {}
-    }
-}
-
-/// A request whose reply was handed over in pieces is over.
-pub(super) fn on_last_part(session: &mut Session, step: &Step) {
-    match step {
-        Step::Read(reading) => session.reads.end(reading.read),
-        Step::Write(_) | Step::Mget(_) => session.writes = session.writes.saturating_sub(1),
-        _ => {}
     }
 }

@@ -6,10 +6,10 @@
 //! own (<https://redis.io/docs/latest/develop/interact/pubsub/>). A session that loses the connection on which it hears
 //! pushes loses its own, as it would Redis's: nothing else tells a client to subscribe anew.
 
+use super::call::{Call, Handled};
 use super::exclusive::{self, Taken};
-use super::request::{Call, Handled};
-use super::step::{Step, To, Turn, Waiter};
-use super::{Client, Route, forward, near};
+use super::step::{Reply, Step, Task, To, Turn, Waiter};
+use super::{Client, Route, forward, tell};
 use crate::command::Command;
 use crate::metrics::{Family, Outcome};
 use crate::resp::{Arguments, Protocol, ReplyError, encode};
@@ -18,8 +18,7 @@ use crate::upstream::{Failure, Lane};
 use std::rc::Rc;
 
 /// A subscribing or unsubscribing command whose confirmations are on their way.
-#[derive(Clone, Copy, Debug)]
-pub struct Subscribe {
+struct Subscribe {
     kind: Subscription,
     subscribes: bool,
     /// Confirmations still to come; not known for UNSUBSCRIBE from everything, before its first.
@@ -54,7 +53,7 @@ pub(super) fn handle(
     }
     let left = arguments.len() as u64 - 1;
     let subscribe = Subscribe { kind, subscribes, left: Some(left).filter(|left| *left > 0) };
-    enter(call, session, request, Step::Subscribe(subscribe))
+    enter(call, session, request, subscribe)
 }
 
 /// MONITOR.
@@ -65,14 +64,14 @@ pub(super) fn monitor(call: &Call<'_>, session: &mut Session, request: Arguments
         // Redis says nothing to it a second time (`monitorCommand` in `replication.c`).
         _ if session.modes.has(Mode::Monitor) => Handled::Done,
         _ if session.replies.in_flight() > 0 => Handled::WaitUntilAnswered,
-        _ => enter(call, session, request, Step::Monitor),
+        _ => enter(call, session, request, Monitor),
     }
 }
 
 /// Sends a command after which the server speaks unasked, on the session's own connection.
-pub(super) fn enter(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, step: Step) -> Handled {
+fn enter(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, task: impl Task + 'static) -> Handled {
     let taken = match call.route {
-        Route::Lane(..) => exclusive::take(call, session),
+        Route::Lane(..) => exclusive::take(call.client, session, call.route),
         _ => Taken::Unreachable,
     };
     match taken {
@@ -81,7 +80,7 @@ pub(super) fn enter(call: &Call<'_>, session: &mut Session, request: Arguments<'
         Taken::Lane(lane) => {
             listen(call.client, &lane);
             let slot = session.open_gated();
-            lane.push(call.deadline, call.waiter(To::Slot(slot), step), request.bytes());
+            lane.push(call.deadline, call.waiter(To::Slot(slot), task), request.bytes());
             Handled::Done
         }
     }
@@ -171,24 +170,18 @@ pub(super) fn on_frame(lane: &Rc<Lane<Waiter>>, frame: &[u8]) -> bool {
         let client = &listener.client;
         let session = &mut *client.session.borrow_mut();
         let subscribing = match front {
-            Some(Waiter { step: Step::Subscribe(subscribe), .. }) => Some(subscribe),
+            Some(Waiter { step: Step::Task(task), .. }) if task.subscribes() => Some(task),
             _ => None,
         };
         let in_resp2_mode = session.modes.has(Mode::Subscribed) || subscribing.is_some();
         match said(frame, in_resp2_mode && session.protocol == Protocol::Resp2, session.modes.has(Mode::Monitor)) {
             Said::Reply => return false,
-            Said::Push => near::on_push(client, frame),
+            Said::Push => tell::on_push(client, frame),
             Said::Confirmation(kind, subscribes, count) => {
                 let before = session.modes.subscriptions.of(kind);
                 session.modes.confirm(kind, subscribes, count);
-                if let Some(asked) = subscribing
-                    && (asked.kind, asked.subscribes) == (kind, subscribes)
-                {
-                    let left = asked.left.unwrap_or_else(|| before.max(1)) - 1;
-                    asked.left = Some(left);
-                    if left == 0 {
-                        return false;
-                    }
+                if subscribing.is_some_and(|task| task.is_last_confirmation(kind, subscribes, before)) {
+                    return false;
                 }
             }
         }
@@ -201,25 +194,53 @@ pub(super) fn on_frame(lane: &Rc<Lane<Waiter>>, frame: &[u8]) -> bool {
     heard.unwrap_or(false)
 }
 
-/// The server's last word on a subscribing command: the last confirmation, or an error.
-pub(super) fn on_subscribed(turn: Turn<'_>, frame: &[u8]) {
-    if frame[0] == b'-' {
-        return turn.finish(frame, Outcome::Error);
+impl Task for Subscribe {
+    /// The server's last word: the last confirmation, or an error.
+    fn on_reply(self: Box<Self>, turn: Turn<'_>, reply: Reply<'_>) {
+        if reply.frame[0] == b'-' {
+            return turn.finish(reply.frame, Outcome::Error);
+        }
+        // Nothing is in flight before it. As what is pushed it also reaches a client that wants no replies.
+        turn.client.push(turn.session, reply.frame);
+        turn.finish(b"", Outcome::Ok);
     }
-    // Nothing is in flight before it. As what is pushed it also reaches a client that wants no replies.
-    turn.client.push(turn.session, frame);
-    turn.finish(b"", Outcome::Ok);
+
+    fn on_failure(self: Box<Self>, turn: Turn<'_>, failure: &Failure) {
+        fail(turn, failure);
+    }
+
+    fn subscribes(&self) -> bool {
+        true
+    }
+
+    fn is_last_confirmation(&mut self, kind: Subscription, subscribes: bool, before: u64) -> bool {
+        if (self.kind, self.subscribes) != (kind, subscribes) {
+            return false;
+        }
+        let left = self.left.unwrap_or_else(|| before.max(1)) - 1;
+        self.left = Some(left);
+        left == 0
+    }
 }
 
-/// The server answered MONITOR.
-pub(super) fn on_monitor(turn: Turn<'_>, frame: &[u8]) {
-    let accepted = frame[0] == b'+';
-    turn.session.modes.set(Mode::Monitor, accepted);
-    turn.finish(frame, if accepted { Outcome::Ok } else { Outcome::Error });
+/// MONITOR, whose answer is on its way.
+struct Monitor;
+
+impl Task for Monitor {
+    fn on_reply(self: Box<Self>, turn: Turn<'_>, reply: Reply<'_>) {
+        let accepted = reply.frame[0] == b'+';
+        turn.session.modes.set(Mode::Monitor, accepted);
+        turn.finish(reply.frame, if accepted { Outcome::Ok } else { Outcome::Error });
+    }
+
+    fn on_failure(self: Box<Self>, turn: Turn<'_>, failure: &Failure) {
+        fail(turn, failure);
+    }
 }
 
 /// The server did not answer a command that was to make it speak.
-pub(super) fn on_failure(turn: Turn<'_>, failure: &Failure) {
+pub(super) fn fail(turn: Turn<'_>, failure: &Failure) {
+    let Some(turn) = turn.unless_refused(failure) else { return };
     if *failure == Failure::TimedOut {
         // Whether it speaks now is not known.
         exclusive::end(turn.client, turn.session);

@@ -3,62 +3,18 @@
 //! Guarantees that a request is either carried out, or left where it is until the session's earlier ones are answered;
 //! nothing in between. Looks at a command's name only; the rest of a forwarded request is bytes.
 
-use super::step::{Step, To, Waiter};
+use super::call::{Call, Handled};
 use super::{
     Client, Route, Settings, blocking, exclusive, fca, forward, gate, lane_key, learned, local, login, near, pubsub,
-    stream, tracking, transaction,
+    queue, stream, tracking, transaction,
 };
 use crate::command::{self, Command, Effect, Fca, Flags, Kind, Local};
-use crate::metrics::{Family, Outcome};
+use crate::metrics::Family;
 use crate::resp::{Arguments, Protocol, ReplyError};
 use crate::session::{Ending, Mode, Session};
 use crate::upstream::LaneKey;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
-
-/// What became of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Handled {
-    /// It is carried out; its reply is given, or will be.
-    Done,
-    /// It was not begun: offer it again once everything before it is answered.
-    WaitUntilAnswered,
-}
-
-/// What carrying out one request needs to know of its surroundings.
-pub(super) struct Call<'a> {
-    pub(super) client: &'a Rc<Client>,
-    pub(super) settings: &'a Settings,
-    pub(super) route: &'a Route,
-    pub(super) protocol: Protocol,
-    pub(super) now: Instant,
-    /// When the request's budget ends.
-    pub(super) deadline: Instant,
-    /// How the request is counted.
-    pub(super) family: Family,
-}
-
-impl Call<'_> {
-    /// Someone who waits for an upstream reply on behalf of this request.
-    #[inline]
-    pub(super) fn waiter(&self, to: To, step: Step) -> Waiter {
-        Waiter { client: Rc::clone(self.client), to, step, family: self.family }
-    }
-
-    /// Answers at once.
-    #[inline]
-    pub(super) fn say(&self, session: &mut Session, outcome: Outcome, write: impl FnOnce(&mut Vec<u8>)) -> Handled {
-        self.client.core.recorder.request(self.family, outcome, Duration::ZERO);
-        self.client.say(session, write);
-        Handled::Done
-    }
-
-    /// Answers at once with an error; a transaction that is being queued can't be executed any more.
-    pub(super) fn reject(&self, session: &mut Session, error: &ReplyError) -> Handled {
-        session.transaction.abort();
-        self.say(session, Outcome::Rejected, |out| error.append_to(out))
-    }
-}
+use std::time::Instant;
 
 /// Carries out one request whose budget ends at `deadline`.
 #[inline]
@@ -131,7 +87,7 @@ fn carry_out(
         match command {
             Some(Command { kind: Kind::Forward, name, flags, effect, .. }) => {
                 session.last_command = name;
-                if looks_up(session) && !flags.contains(Flags::READONLY) {
+                if session.looks_up() && !flags.contains(Flags::READONLY) {
                     return Handled::WaitUntilAnswered;
                 }
                 if session.reads_apart > 0
@@ -147,7 +103,7 @@ fn carry_out(
                 session.last_command = name;
                 return fca::get(&call, session, &request[1], &request[2]);
             }
-            None if is_http(&request[0]) => {
+            None if command::is_http(&request[0]) => {
                 session.ending = Ending::AfterReplies;
                 return Handled::Done;
             }
@@ -156,11 +112,6 @@ fn carry_out(
         }
     }
     handle_special(&call, session, command, request)
-}
-
-/// Whether an earlier request may still ask for a second spelling.
-pub(super) fn looks_up(session: &Session) -> bool {
-    !session.lookups.is_empty() && session.replies.in_flight() > 0
 }
 
 /// Whether the session is to move to another lane: it has become what this one is not (whoever changes that sees to it
@@ -199,7 +150,7 @@ fn handle_special(
         session.last_command = command.name;
     }
     if session.transaction.is_queueing() {
-        return transaction::queue(call, session, command, request, arguments);
+        return queue::queue(call, session, command, request, arguments);
     }
     let Some(command) = command else { return unknown(call, session, request) };
     if session.modes.has(Mode::Subscribed) && call.protocol == Protocol::Resp2 && !is_for_subscribers(command.kind) {
@@ -227,7 +178,7 @@ fn unknown(call: &Call<'_>, session: &mut Session, request: Arguments<'_>) -> Ha
         Some(flags) if flags.contains(Flags::BLOCKING) => {
             handle_special(call, session, Some(&command::UNKNOWN_BLOCKING), request)
         }
-        Some(flags) if looks_up(session) && !flags.contains(Flags::READONLY) => Handled::WaitUntilAnswered,
+        Some(flags) if session.looks_up() && !flags.contains(Flags::READONLY) => Handled::WaitUntilAnswered,
         Some(flags) => {
             let effect = if flags.contains(Flags::READONLY) { Effect::Keys } else { Effect::AnyKeys };
             near::forward(call, session, effect, request)
@@ -250,12 +201,6 @@ fn refuse_subscriber(call: &Call<'_>, session: &mut Session, command: &Command, 
         command.name.to_ascii_lowercase()
     );
     call.reject(session, &ReplyError::new(text))
-}
-
-/// A request of HTTP, line by line: Redis ends the connection without a word (`securityWarningCommand` in `server.c`),
-/// which must not happen to one that others share.
-pub(super) fn is_http(name: &[u8]) -> bool {
-    name.eq_ignore_ascii_case(b"POST") || name.eq_ignore_ascii_case(b"HOST:")
 }
 
 /// Points a session at the lane of its protocol, database and login.

@@ -2,6 +2,7 @@
 //!
 //! Guarantees that a worker reads one consistent set: a reload swaps the whole. Leaves checking to `config`.
 
+use super::namespace::Namespace;
 use super::spellings::Spellings;
 use crate::config::{Config, Limits, OnUnreachable, QuestionMark, UnknownNamespaces};
 use crate::key::KeySecret;
@@ -32,22 +33,6 @@ pub struct Settings {
     unknown_namespaces: UnknownNamespaces,
     named: HashMap<Box<[u8]>, Rc<Namespace>, foldhash::fast::RandomState>,
     defaults: Rc<Namespace>,
-}
-
-/// What holds for the entries of one namespace.
-pub struct Namespace {
-    /// Its label in the metrics.
-    pub label: NamespaceLabel,
-    /// Whether it is cached at all.
-    pub enabled: bool,
-    /// How long an entry lives that says nothing of it.
-    pub ttl: Duration,
-    /// How long an entry lives at most.
-    pub ttl_max: Duration,
-    /// Whether two spellings that differ in a question mark are one entry.
-    pub twins: bool,
-    /// The secret that keys are derived with.
-    pub secret: Option<KeySecret>,
 }
 
 impl Settings {

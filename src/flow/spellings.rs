@@ -6,7 +6,7 @@
 //! what a look-up costs; a question enters when it is asked for the second time within a while, so that those that are
 //! asked once drive nobody out. Belongs to the settings, by which keys are derived, and goes with them.
 
-use super::settings::Namespace;
+use super::namespace::Namespace;
 use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher, Hasher};
 use std::rc::Rc;

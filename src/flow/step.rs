@@ -1,24 +1,15 @@
 //! What the reply to a command that was sent is for, and what happens when it comes or does not.
 //!
 //! Guarantees: [`on_reply`] or [`on_failure`] is called once for each waiter, and each call either fills the place that
-//! the waiter stands for or sends the next command with a waiter for the same place.
+//! the waiter stands for or sends the next command with a waiter for the same place. Leaves what a reply means to the
+//! file that sent the command, which says so by its [`Task`].
 
-use super::blocking::{self, Nothing};
-use super::clients::{self, Inquiry};
-use super::fca::{Delete, Lookup, Store};
-use super::flush::Flush;
+use super::Client;
 use super::gather::Gather;
-use super::introspect::{self, CommandMerge, Sections};
-use super::login::{self, Login};
-use super::near::{self, Reading};
-use super::pubsub::{self, Subscribe};
-use super::transaction::Exec;
-use super::{Client, exclusive, fca, flush, learned, local, tracking, transaction};
 use crate::config::OnUnreachable;
 use crate::metrics::{Family, Outcome};
-use crate::near_cache::{KeyHash, Written};
 use crate::resp::{Protocol, encode};
-use crate::session::{Session, Slot};
+use crate::session::{Session, Slot, Subscription};
 use crate::upstream::{Failure, Lane, Popped};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -47,90 +38,69 @@ pub(super) enum To {
 }
 
 /// What the reply to an upstream command means.
-pub enum Step {
+pub(super) enum Step {
     /// It is the client's reply, as it is.
     Forward,
-    /// The same, of a command that may have changed what the near cache has.
-    Write(Written),
-    /// It is the value of a key that the near cache may have.
-    Read(Box<Reading>),
-    /// It is the values of these keys, as far as they are tracked.
-    Mget(Box<[Option<KeyHash>]>),
-    /// It says how long the key has still to live that is read next.
-    Life,
+    /// It is for the task of the command behind it, which hears of it before its own.
+    Foretell,
     /// It means nothing.
     Swallow,
-    /// It says whether an entry is there: a GET, TTL or PTTL of one of its spellings.
-    Lookup(Lookup),
-    /// It says whether an entry was stored; the next says whether its other spelling was removed.
-    StoreFirst,
-    /// It says whether an entry was stored, or its other spelling removed.
-    Store(Store),
-    /// It says how many spellings of an entry were removed.
-    Delete(Delete),
-    /// It says whether the upstream answers now.
-    Available,
-    /// It says whether the upstream has this database.
-    Select(u32),
-    /// It says that a connection of the session's own has changed its protocol.
-    Hello,
-    /// It says whether the upstream takes a session for whom it says to be.
-    Login(Box<Login>),
-    /// It is a step of FCA.FLUSH.
-    Flush(Box<Flush>),
-    /// It is the upstream's INFO; the proxy adds a section of its own, and speaks for itself when none comes.
-    Info(Sections),
-    /// It is the upstream's answer to COMMAND, which is merged with the FCA family.
-    Command(Box<CommandMerge>),
-    /// It answers MULTI or WATCH: without an upstream, OK, and the next EXEC answers nil.
-    Enter,
-    /// It answers DISCARD or UNWATCH: without an upstream, OK.
-    Leave,
-    /// It says that a command was queued.
-    Queued,
-    /// It says whether the client may ask this about others.
-    Permit(Box<Inquiry>),
-    /// It says what this command is, which the table lacks.
-    Learn(Box<[u8]>),
-    /// It is EXEC's reply.
-    Exec(Box<Exec>),
-    /// It answers a command that waited in the server.
-    Block(Nothing),
-    /// It is the last confirmation of a subscribing command.
-    Subscribe(Subscribe),
-    /// It answers MONITOR.
-    Monitor,
-    /// It answers CLIENT TRACKING.
-    Tracking {
-        /// Whether that was to switch it on.
-        on: bool,
-        /// The session that the invalidations are to go to.
-        redirect: Option<u64>,
-    },
-    /// It answers CLIENT NO-TOUCH, which was to switch it on or off.
-    NoTouch(bool),
+    /// More than that.
+    Task(Box<dyn Task>),
 }
 
-impl Step {
-    /// Whether the client is told as it is why the server refuses a whole connection (its login, its database), and
-    /// nothing else is to be done.
-    fn hears_refusals(&self) -> bool {
-        matches!(
-            self,
-            Self::Forward
-                | Self::Write(_)
-                | Self::Read(_)
-                | Self::Mget(_)
-                | Self::Block(_)
-                | Self::Subscribe(_)
-                | Self::Monitor
-                | Self::Tracking { .. }
-                | Self::NoTouch(_)
-        )
+impl<T: Task + 'static> From<T> for Step {
+    fn from(task: T) -> Self {
+        Self::Task(Box::new(task))
     }
 }
 
-/// Everything that a step needs of the reply it answers.
+/// What becomes of the reply to one upstream command. One of the first two is called, once.
+pub(super) trait Task {
+    /// The upstream answered.
+    fn on_reply(self: Box<Self>, turn: Turn<'_>, reply: Reply<'_>);
+
+    /// The upstream did not answer, or not to the end.
+    fn on_failure(self: Box<Self>, turn: Turn<'_>, failure: &Failure);
+
+    /// The upstream answered the command before, which was sent for this one ([`Step::Foretell`]).
+    fn foretold(&mut self, _frame: &[u8]) {}
+
+    /// Whether a reply of so many bytes is the client's as it is and nothing else, so that it may be handed over in pieces.
+    fn takes_parts(&self, _client: &Client, _bytes: usize) -> bool {
+        false
+    }
+
+    /// The first piece is about to be handed over.
+    fn on_first_part(&self, _client: &Client) {}
+
+    /// The last piece has come; neither [`Self::on_reply`] nor [`Self::on_failure`] will be called.
+    fn on_last_part(&self, _session: &mut Session) {}
+
+    /// Whether it waits for confirmations of subscriptions.
+    fn subscribes(&self) -> bool {
+        false
+    }
+
+    /// The server has confirmed a subscription, or the end of one, of which there were so many `before`; true for the last
+    /// that it waits for, which is its reply.
+    fn is_last_confirmation(&mut self, _kind: Subscription, _subscribes: bool, _before: u64) -> bool {
+        false
+    }
+}
+
+/// A reply, and what belongs to it.
+#[derive(Clone, Copy)]
+pub(super) struct Reply<'a> {
+    /// The reply itself.
+    pub(super) frame: &'a [u8],
+    /// What was left with the command when it was sent.
+    pub(super) note: &'a [u8],
+    /// The lane that it came on.
+    pub(super) lane: &'a Rc<Lane<Waiter>>,
+}
+
+/// Everything that a step needs besides the reply it answers.
 pub(super) struct Turn<'a> {
     pub(super) client: &'a Rc<Client>,
     pub(super) session: &'a mut Session,
@@ -143,6 +113,16 @@ pub(super) struct Turn<'a> {
 }
 
 impl Turn<'_> {
+    /// Who waits for the next step of the same request.
+    pub(super) fn into_waiter(self, step: impl Into<Step>) -> Waiter {
+        Waiter { client: Rc::clone(self.client), to: self.to, step: step.into(), family: self.family }
+    }
+
+    /// Who waits for what is said of the next step.
+    pub(super) fn foreteller(&self) -> Waiter {
+        Waiter { client: Rc::clone(self.client), to: To::Nowhere, step: Step::Foretell, family: self.family }
+    }
+
     /// Puts the outcome into its place and counts the request.
     #[inline]
     pub(super) fn finish(self, frame: &[u8], outcome: Outcome) {
@@ -168,6 +148,23 @@ impl Turn<'_> {
         }
     }
 
+    /// Finishes as a forwarded command does that has no reply.
+    pub(super) fn finish_failed(self, failure: &Failure) {
+        if let Some(turn) = self.unless_refused(failure) {
+            turn.finish_unreachable();
+        }
+    }
+
+    /// Where the server refuses a whole connection (its login, its database) the client is told why, and nothing else is
+    /// to be done.
+    pub(super) fn unless_refused(self, failure: &Failure) -> Option<Self> {
+        if let Failure::LaneRefused(words) = failure {
+            self.finish_error(words);
+            return None;
+        }
+        Some(self)
+    }
+
     /// Finishes with an error in the server's words.
     pub(super) fn finish_error(self, words: &str) {
         let mut frame = Vec::new();
@@ -188,13 +185,6 @@ impl Turn<'_> {
     }
 }
 
-/// How long a request has taken whose budget ends at `deadline`.
-#[inline]
-pub(super) fn took(client: &Client, deadline: Instant, now: Instant) -> Duration {
-    let began = deadline.checked_sub(client.core.settings.borrow().timeout);
-    now.saturating_duration_since(began.unwrap_or(now))
-}
-
 /// What a forwarded command is answered while the upstream is gone.
 pub(super) fn unreachable_frame(client: &Client, protocol: Protocol) -> &'static [u8] {
     match client.core.settings.borrow().on_unreachable {
@@ -203,7 +193,7 @@ pub(super) fn unreachable_frame(client: &Client, protocol: Protocol) -> &'static
     }
 }
 
-/// Whether an error says that the upstream serves nobody at present
+/// Whether a reply says that the upstream serves nobody at present
 /// (<https://redis.io/docs/latest/develop/reference/protocol-spec/#simple-errors>, `createSharedObjects` in `server.c`).
 pub(super) fn is_outage(frame: &[u8]) -> bool {
     frame.starts_with(b"-LOADING ") || frame.starts_with(b"-MASTERDOWN ") || frame.starts_with(b"-CLUSTERDOWN ")
@@ -216,51 +206,27 @@ pub(super) fn on_reply(lane: &Rc<Lane<Waiter>>, answered: Popped<Waiter>, note: 
     if client.broken.get() {
         return;
     }
-    if matches!(step, Step::Life) {
-        return near::on_life(lane, frame);
+    if matches!(step, Step::Foretell) {
+        return foretell(lane, frame);
     }
     let session = &mut *client.session.borrow_mut();
     session.timed_out = false;
-    let took = took(&client, deadline, now);
+    let took = client.took(deadline, now);
     client.core.recorder.upstream_round_trip(took);
     let turn = Turn { client: &client, session, to, family, deadline, took, now };
     match step {
         Step::Forward => turn.finish_forwarded(frame),
-        step => take_step(turn, step, lane, note, frame),
+        Step::Task(task) => task.on_reply(turn, Reply { frame, note, lane }),
+        Step::Foretell | Step::Swallow => {}
     }
 }
 
-/// What a reply means that is more than its client's.
-fn take_step(turn: Turn<'_>, step: Step, lane: &Rc<Lane<Waiter>>, note: &[u8], frame: &[u8]) {
-    match step {
-        Step::Forward => turn.finish_forwarded(frame),
-        Step::Write(written) => {
-            near::on_written(turn.client, turn.session, &written);
-            turn.finish_forwarded(frame);
+fn foretell(lane: &Lane<Waiter>, frame: &[u8]) {
+    lane.with_oldest(|waiter| {
+        if let Some(Waiter { step: Step::Task(task), .. }) = waiter {
+            task.foretold(frame);
         }
-        Step::Read(reading) => near::on_read(turn, &reading, note, frame),
-        Step::Mget(shown) => near::on_shown(turn, &shown, frame),
-        Step::Swallow | Step::Life => {}
-        Step::StoreFirst => fca::on_stored_first(lane, frame),
-        Step::Lookup(lookup) => fca::on_looked_up(turn, lookup, lane, note, frame),
-        Step::Store(store) => fca::on_stored(turn, &store, frame),
-        Step::Delete(delete) => fca::on_deleted(turn, &delete, frame),
-        Step::Available => turn.finish(if is_outage(frame) { b":0\r\n" } else { b":1\r\n" }, Outcome::Ok),
-        Step::Select(database) => local::on_selected(turn, database, frame),
-        Step::Hello => local::on_hello(turn),
-        Step::Login(login) => login::on_reply(turn, *login, frame),
-        Step::Flush(flush) => flush::on_reply(turn, flush, lane, frame),
-        Step::Learn(name) => learned::on_told(turn, &name, Some(frame)),
-        Step::Permit(inquiry) => clients::on_judged(turn, *inquiry, frame),
-        Step::Info(sections) => introspect::on_info(turn, sections, frame),
-        Step::Command(merge) => introspect::on_command(turn, &merge, Some(frame)),
-        Step::Enter | Step::Leave | Step::Queued | Step::Exec(_) => transaction::on_reply(turn, step, frame),
-        Step::Block(nothing) => blocking::on_reply(turn, nothing, frame),
-        Step::Subscribe(_) => pubsub::on_subscribed(turn, frame),
-        Step::Monitor => pubsub::on_monitor(turn, frame),
-        Step::Tracking { on, redirect } => tracking::on_tracking(turn, on, redirect, frame),
-        Step::NoTouch(on) => tracking::on_no_touch(turn, on, frame),
-    }
+    });
 }
 
 /// The upstream did not answer.
@@ -271,43 +237,11 @@ pub(super) fn on_failure(waiter: Waiter, deadline: Instant, failure: &Failure, n
     }
     let session = &mut *client.session.borrow_mut();
     session.timed_out = *failure == Failure::TimedOut;
-    let took = took(&client, deadline, now);
+    let took = client.took(deadline, now);
     let turn = Turn { client: &client, session, to, family, deadline, took, now };
-    match &step {
-        Step::Read(reading) => turn.session.reads.end(reading.read),
-        // It may have been carried out, and is not acknowledged: the upstream says whether its keys have changed.
-        Step::Write(_) | Step::Mget(_) | Step::Store(_) | Step::Delete(_) => {
-            turn.session.writes = turn.session.writes.saturating_sub(1);
-        }
-        _ => {}
-    }
-    if let Failure::LaneRefused(words) = failure
-        && step.hears_refusals()
-    {
-        return turn.finish_error(words);
-    }
     match step {
-        Step::Forward | Step::Write(_) | Step::Read(_) | Step::Mget(_) => turn.finish_unreachable(),
-        Step::Swallow | Step::Life | Step::StoreFirst => {}
-        Step::Lookup(lookup) => fca::on_lookup_failed(turn, &lookup),
-        Step::Store(store) => fca::on_store_failed(turn, &store),
-        Step::Delete(_) => turn.finish_nil(Outcome::Unreachable),
-        Step::Available => turn.finish(b":0\r\n", Outcome::Ok),
-        Step::Select(database) => local::on_select_failed(turn, database, failure),
-        Step::Hello => local::on_hello(turn),
-        Step::Login(login) => login::on_failure(turn, *login, failure),
-        Step::Flush(_) => turn.finish_nil(Outcome::Unreachable),
-        Step::Learn(name) => learned::on_told(turn, &name, None),
-        Step::Permit(_) => clients::on_unjudged(turn, failure),
-        Step::Info(_) => introspect::on_info_failed(turn, failure),
-        Step::Command(merge) => introspect::on_command(turn, &merge, None),
-        Step::Enter | Step::Leave | Step::Queued | Step::Exec(_) => transaction::on_failure(turn, &step, failure),
-        Step::Block(nothing) => blocking::on_failure(turn, nothing, failure),
-        Step::Subscribe(_) | Step::Monitor => pubsub::on_failure(turn, failure),
-        Step::Tracking { on, .. } => tracking::on_failure(turn, on, failure),
-        Step::NoTouch(_) => {
-            exclusive::taint(turn.client);
-            turn.finish_unreachable();
-        }
+        Step::Forward => turn.finish_failed(failure),
+        Step::Task(task) => task.on_failure(turn, failure),
+        Step::Foretell | Step::Swallow => {}
     }
 }

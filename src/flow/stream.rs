@@ -1,4 +1,4 @@
-//! Large requests and replies, passed on while they arrive.
+//! Large requests and replies, passed on while they arrive, but for values that the near cache is to keep.
 //!
 //! Guarantees: of a request that is only forwarded, or of its reply, no more is held than [`STREAM_BUFFER_BYTES`] each
 //! way, however large it is and however slow the other end (but for a client that writes and does not read: of its
@@ -12,9 +12,12 @@
 //!   reply     lane's task ──takes_parts / part / last_part──▶ reply queue       full client: the lane is not read
 //! ```
 
-use super::request::{Call, is_http};
-use super::step::{Step, To, Waiter, took, unreachable_frame};
-use super::{Client, Route, exclusive, lane_key, near, transaction};
+use super::call::Call;
+use super::client::Receiving;
+use super::step::{Step, To, Waiter, unreachable_frame};
+use super::tell::{self, Tell};
+use super::transaction::{self, Member};
+use super::{Client, Route, exclusive, lane_key};
 use crate::command::{self, Command, Fca, Kind};
 use crate::metrics::{Family, Limit, Outcome};
 use crate::near_cache::Written;
@@ -93,7 +96,7 @@ pub fn begin(
             };
         }
         Some(command) if command.kind != Kind::Forward => return Begun::Held,
-        None if begun.at(0).is_some_and(is_http) => return Begun::Held,
+        None if begun.at(0).is_some_and(command::is_http) => return Begun::Held,
         // Who has no use for one reply can hold its request.
         _ if session.modes.has(Mode::ReplySkip) => return Begun::Held,
         Some(_) | None => {}
@@ -118,15 +121,15 @@ pub fn begin(
     }
     let slot = session.replies.open();
     // Of what it writes, that much is known which has arrived.
-    let step = match near::written_by_part(client, command, begun) {
+    let step = match tell::written_by_part(client, command, begun) {
         written if queueing => {
             transaction::queue_write(client, written);
-            Step::Queued
+            Member::Queued.into()
         }
         Written::Nothing => Step::Forward,
         written => {
-            session.writes += 1;
-            Step::Write(written)
+            session.untold += 1;
+            Tell(written).into()
         }
     };
     let waiter = Waiter { client: Rc::clone(client), to: To::Slot(slot), step, family };
@@ -225,16 +228,6 @@ impl Upload {
     }
 }
 
-/// A reply that is handed to a client in pieces.
-pub(super) struct Receiving {
-    /// Where it comes from.
-    lane: Rc<Lane<Waiter>>,
-    /// Bytes that may still pass over a lane that others share.
-    allowance: Cell<usize>,
-    /// Whether the client goes on writing what is not read, and so may take no reply before it is done.
-    pub(super) insists: Cell<bool>,
-}
-
 /// Where a read goes of a session that has lately received large replies: to a connection of its own, if one is to be
 /// had, so that nobody else waits behind the next one.
 #[cold]
@@ -258,14 +251,16 @@ pub(super) fn takes_parts(lane: &Rc<Lane<Waiter>>, waiter: &Waiter, declared: us
         return Some(Room::Free);
     }
     let as_it_is = match &waiter.step {
-        Step::Forward | Step::Write(_) | Step::Read(_) | Step::Mget(_) => true,
-        Step::Exec(exec) => exec.queued.is_plain(),
-        _ => false,
+        Step::Forward => true,
+        Step::Task(task) => task.takes_parts(client, declared),
+        Step::Foretell | Step::Swallow => false,
     };
     match waiter.to {
         To::Slot(slot) if as_it_is && client.session.borrow().replies.is_first(slot) => {
             // Its client has what it says from now on.
-            near::on_first_part(waiter);
+            if let Step::Task(task) = &waiter.step {
+                task.on_first_part(client);
+            }
             let allowance = if declared > SHARED_REPLY_BYTES_MAX { 0 } else { SHARED_REPLY_BYTES_MAX };
             *client.receiving.borrow_mut() =
                 Some(Receiving { lane: Rc::clone(lane), allowance: Cell::new(allowance), insists: Cell::new(false) });
@@ -317,8 +312,10 @@ pub(super) fn last_part(answered: Popped<Waiter>, piece: &[u8], now: Instant) {
     client.held_up.set(true);
     let session = &mut *client.session.borrow_mut();
     session.timed_out = false;
-    near::on_last_part(session, &step);
-    let took = took(&client, deadline, now);
+    if let Step::Task(task) = &step {
+        task.on_last_part(session);
+    }
+    let took = client.took(deadline, now);
     client.core.recorder.upstream_round_trip(took);
     client.core.recorder.request(family, Outcome::Ok, took);
     if let To::Slot(slot) = to {
@@ -336,11 +333,4 @@ pub(super) fn cut(waiter: &Waiter) {
     client.core.recorder.request(waiter.family, Outcome::Unreachable, Duration::ZERO);
     tracing::debug!(client = client.session.borrow().id, "client closed: its reply broke off in the upstream");
     client.wake();
-}
-
-impl Receiving {
-    /// Goes on with the reply.
-    pub(super) fn resume(&self) {
-        self.lane.resume();
-    }
 }

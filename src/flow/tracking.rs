@@ -4,17 +4,16 @@
 //! it read, and reach it (<https://redis.io/docs/latest/develop/reference/client-side-caching/>). CLIENT REPLY needs no
 //! upstream: requests are carried out, and their replies are dropped here.
 
-use super::clients::{self, Question, Redirect, Target};
+use super::call::{Call, Handled};
 use super::exclusive::{self, Taken};
 use super::forward;
 use super::pubsub;
-use super::request::{Call, Handled};
-use super::step::{Step, To, Turn, Waiter};
+use super::step::{Reply, Task, To, Turn, Waiter};
 use super::{Client, Route};
 use crate::metrics::Outcome;
 use crate::resp::{Arguments, ReplyError, encode};
 use crate::session::{Ending, Mode, Session};
-use crate::upstream::Failure;
+use crate::upstream::{Failure, Lane};
 use std::rc::Rc;
 
 /// Carries out a subcommand that is about a mode of the connection; `None` for any other.
@@ -65,45 +64,48 @@ fn reply(call: &Call<'_>, session: &mut Session, rest: &[&[u8]]) -> Handled {
 }
 
 fn tracking(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, rest: &[&[u8]]) -> Handled {
+    match begin(call, session, rest) {
+        Ok(lane) => {
+            let on = rest.first().is_some_and(|switch| switch.eq_ignore_ascii_case(b"ON"));
+            let slot = session.open_gated();
+            let task = Tracking { on, redirect: None };
+            lane.push(call.deadline, call.waiter(To::Slot(slot), task), request.bytes());
+            Handled::Done
+        }
+        Err(handled) => handled,
+    }
+}
+
+/// The connection on which the session tracks, and hears from now on what is pushed to it; or what became of the request
+/// where there is nothing to ask the server.
+pub(super) fn begin(call: &Call<'_>, session: &mut Session, rest: &[&[u8]]) -> Result<Rc<Lane<Waiter>>, Handled> {
     let Some(switch) = rest.first() else {
-        return call.reject(session, &ReplyError::wrong_arity("client|tracking"));
+        return Err(call.reject(session, &ReplyError::wrong_arity("client|tracking")));
     };
     if let Route::Embedded(_) = call.route {
-        return call.reject(session, &ReplyError::new("ERR CLIENT TRACKING is not supported by the embedded store"));
+        return Err(
+            call.reject(session, &ReplyError::new("ERR CLIENT TRACKING is not supported by the embedded store"))
+        );
     }
     if session.replies.in_flight() > 0 {
-        return Handled::WaitUntilAnswered;
+        return Err(Handled::WaitUntilAnswered);
     }
     let (on, off) = (switch.eq_ignore_ascii_case(b"ON"), switch.eq_ignore_ascii_case(b"OFF"));
     if off && rest.len() == 1 && !session.modes.has(Mode::Tracking) {
         session.modes.set(Mode::Untracked, false);
-        return call.say(session, Outcome::Ok, |out| encode::simple(out, "OK"));
+        return Err(call.say(session, Outcome::Ok, |out| encode::simple(out, "OK")));
     }
-    let lane = match (call.route, exclusive::take(call, session)) {
+    let lane = match (call.route, exclusive::take(call.client, session, call.route)) {
         (Route::Lane(..), Taken::Lane(lane)) => lane,
-        (Route::Lane(..), Taken::WaitUntilAnswered) => return Handled::WaitUntilAnswered,
+        (Route::Lane(..), Taken::WaitUntilAnswered) => return Err(Handled::WaitUntilAnswered),
         _ if on => {
             session.modes.set(Mode::Untracked, true);
-            return call.say(session, Outcome::Unreachable, |out| encode::simple(out, "OK"));
+            return Err(call.say(session, Outcome::Unreachable, |out| encode::simple(out, "OK")));
         }
-        _ => return forward::unreachable(call, session),
+        _ => return Err(forward::unreachable(call, session)),
     };
     pubsub::listen(call.client, &lane);
-    // Also to be turned off: the server looks for the client in either case.
-    if let Some((id, place)) = target(&request) {
-        let redirect = Redirect { on, id, words: request.iter().map(<[u8]>::to_vec).collect(), place };
-        return clients::ask(call, session, Question::Redirect(redirect));
-    }
-    let slot = session.open_gated();
-    lane.push(call.deadline, call.waiter(To::Slot(slot), Step::Tracking { on, redirect: None }), request.bytes());
-    Handled::Done
-}
-
-/// The client that the invalidations are to go to, and which word names it, where the request names one.
-fn target(request: &Arguments<'_>) -> Option<(u64, usize)> {
-    let place = 1 + request.iter().position(|word| word.eq_ignore_ascii_case(b"REDIRECT"))?;
-    let id = std::str::from_utf8(request.at(place)?).ok()?.parse().ok()?;
-    Some((id, place))
+    Ok(lane)
 }
 
 /// This session is to hear another's invalidations, on a connection that the server knows by a number.
@@ -120,45 +122,45 @@ pub(super) fn become_target(client: &Rc<Client>, session: &mut Session) -> Targe
     lane.server_id().map_or(Target::Awaited, Target::Is)
 }
 
-/// It is known which connection the invalidations are to go to, or that there is none.
-pub(super) fn on_target(turn: Turn<'_>, redirect: &Redirect, target: Option<Target>) {
-    let exclusive = turn.client.exclusive.borrow().clone();
-    match (target, exclusive.filter(|lane| lane.accepts().is_ok())) {
-        (None, _) => turn.finish(b"-ERR The client ID you want redirect to does not exist\r\n", Outcome::Error),
-        (Some(Target::Is(number)), Some(lane)) => {
-            let number = number.to_string();
-            let words = redirect.words.iter().enumerate();
-            let words: Vec<&[u8]> =
-                words.map(|(place, word)| if place == redirect.place { number.as_bytes() } else { word }).collect();
-            let step = Step::Tracking { on: redirect.on, redirect: Some(redirect.id) };
-            let waiter = Waiter { client: Rc::clone(turn.client), to: turn.to, step, family: turn.family };
-            lane.push_with(turn.deadline, waiter, &[], |out| encode::command(out, &words));
-        }
-        _ => pubsub::on_failure(turn, &Failure::Unsent),
-    }
+/// The connection of a client that invalidations are to go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    /// It is being made.
+    Awaited,
+    /// The server's number of it.
+    Is(u64),
 }
 
-/// The server answered CLIENT TRACKING.
-pub(super) fn on_tracking(turn: Turn<'_>, on: bool, redirect: Option<u64>, frame: &[u8]) {
-    if frame[0] == b'+' {
-        turn.session.modes.set(Mode::Tracking, on);
+/// CLIENT TRACKING, whose answer is on its way.
+pub(super) struct Tracking {
+    /// Whether that was to turn it on.
+    pub(super) on: bool,
+    /// The session that the invalidations are to go to.
+    pub(super) redirect: Option<u64>,
+}
+
+impl Task for Tracking {
+    fn on_reply(self: Box<Self>, turn: Turn<'_>, reply: Reply<'_>) {
+        if reply.frame[0] != b'+' {
+            return turn.finish(reply.frame, Outcome::Error);
+        }
+        turn.session.modes.set(Mode::Tracking, self.on);
         turn.session.modes.set(Mode::Untracked, false);
-        turn.session.modes.redirect = redirect.filter(|_| on);
+        turn.session.modes.redirect = self.redirect.filter(|_| self.on);
         // Whatever the server still remembers for it must not concern the next session.
         exclusive::taint(turn.client);
-        return turn.finish(frame, Outcome::Ok);
+        turn.finish(reply.frame, Outcome::Ok);
     }
-    turn.finish(frame, Outcome::Error);
-}
 
-/// The server did not answer CLIENT TRACKING.
-pub(super) fn on_failure(turn: Turn<'_>, on: bool, failure: &Failure) {
-    if !on || turn.session.modes.has(Mode::Tracking) || matches!(failure, Failure::LaneRefused(_)) {
-        return pubsub::on_failure(turn, failure);
+    fn on_failure(self: Box<Self>, turn: Turn<'_>, failure: &Failure) {
+        let Some(turn) = turn.unless_refused(failure) else { return };
+        if !self.on || turn.session.modes.has(Mode::Tracking) {
+            return pubsub::fail(turn, failure);
+        }
+        exclusive::end(turn.client, turn.session);
+        turn.session.modes.set(Mode::Untracked, true);
+        turn.finish(b"+OK\r\n", Outcome::Unreachable);
     }
-    exclusive::end(turn.client, turn.session);
-    turn.session.modes.set(Mode::Untracked, true);
-    turn.finish(b"+OK\r\n", Outcome::Unreachable);
 }
 
 /// A client that was told that it tracks, so that its library could connect, while there was nobody to track for it:
@@ -194,23 +196,35 @@ fn caching(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, rest:
 /// CLIENT NO-TOUCH, which a server before 7.2 does not know: it says so itself.
 fn no_touch(call: &Call<'_>, session: &mut Session, request: Arguments<'_>, rest: &[&[u8]]) -> Handled {
     let on = rest.first().is_some_and(|switch| switch.eq_ignore_ascii_case(b"ON"));
-    match exclusive::take(call, session) {
+    match exclusive::take(call.client, session, call.route) {
         Taken::WaitUntilAnswered => Handled::WaitUntilAnswered,
         Taken::Unreachable => forward::unreachable(call, session),
         Taken::Lane(lane) => {
             let slot = session.open_gated();
-            lane.push(call.deadline, call.waiter(To::Slot(slot), Step::NoTouch(on)), request.bytes());
+            lane.push(call.deadline, call.waiter(To::Slot(slot), NoTouch { on }), request.bytes());
             Handled::Done
         }
     }
 }
 
-/// The server answered CLIENT NO-TOUCH.
-pub(super) fn on_no_touch(turn: Turn<'_>, on: bool, frame: &[u8]) {
-    if frame[0] == b'+' {
-        turn.session.modes.set(Mode::NoTouch, on);
-        exclusive::taint(turn.client);
+/// CLIENT NO-TOUCH, which was to turn it on or off, and whose answer is on its way.
+struct NoTouch {
+    on: bool,
+}
+
+impl Task for NoTouch {
+    fn on_reply(self: Box<Self>, turn: Turn<'_>, reply: Reply<'_>) {
+        let accepted = reply.frame[0] == b'+';
+        if accepted {
+            turn.session.modes.set(Mode::NoTouch, self.on);
+            exclusive::taint(turn.client);
+        }
+        turn.finish(reply.frame, if accepted { Outcome::Ok } else { Outcome::Error });
     }
-    let outcome = if frame[0] == b'+' { Outcome::Ok } else { Outcome::Error };
-    turn.finish(frame, outcome);
+
+    fn on_failure(self: Box<Self>, turn: Turn<'_>, failure: &Failure) {
+        let Some(turn) = turn.unless_refused(failure) else { return };
+        exclusive::taint(turn.client);
+        turn.finish_unreachable();
+    }
 }

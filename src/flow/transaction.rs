@@ -4,12 +4,13 @@
 //! flight); a connection goes back to the pool clean, whatever the client did; without an upstream a transaction can
 //! be begun and queued, and EXEC answers nil, which says what is true: it was not executed.
 
+use super::call::{Call, Handled};
+use super::connection::answer;
 use super::exclusive::{self, Taken};
 use super::forward;
-use super::request::{Call, Handled};
-use super::step::{Step, To, Turn, Waiter, unreachable_frame};
-use super::{Client, Route, clients, fca, gate, local, near};
-use crate::command::{Command, Effect, Kind, Local, Transaction as Which};
+use super::step::{Reply, Step, Task, To, Turn, Waiter};
+use super::{Client, Route, tell};
+use crate::command::{Local, Transaction as Which};
 use crate::config::OnUnreachable;
 use crate::metrics::{Family, Outcome};
 use crate::near_cache::Written;
@@ -53,7 +54,7 @@ fn enter(call: &Call<'_>, session: &mut Session, which: Which, request: Argument
     let lane = if session.transaction.is_lost() {
         None
     } else {
-        match exclusive::take(call, session) {
+        match exclusive::take(call.client, session, call.route) {
             Taken::Lane(lane) => Some(lane),
             Taken::WaitUntilAnswered => return Handled::WaitUntilAnswered,
             Taken::Unreachable => None,
@@ -67,7 +68,7 @@ fn enter(call: &Call<'_>, session: &mut Session, which: Which, request: Argument
         _ => session.transaction.watch(),
     }
     match lane {
-        Some(lane) => forward::send(call, session, &lane, request, Step::Enter),
+        Some(lane) => forward::send(call, session, &lane, request, Member::Enter),
         None => {
             lose(call.client, session);
             call.say(session, Outcome::Unreachable, |out| encode::simple(out, "OK"))
@@ -85,93 +86,23 @@ fn unwatch(call: &Call<'_>, session: &mut Session, request: Arguments<'_>) -> Ha
     let lost = session.transaction.is_lost();
     session.transaction = Transaction::None;
     match call.client.exclusive.borrow().as_ref().filter(|lane| !lost && lane.accepts().is_ok()) {
-        Some(lane) => forward::send(call, session, lane, request, Step::Leave),
+        Some(lane) => forward::send(call, session, lane, request, Member::Leave),
         None => call.say(session, Outcome::Ok, |out| encode::simple(out, "OK")),
     }
 }
 
-/// A command between MULTI and EXEC.
-pub(super) fn queue(
-    call: &Call<'_>,
-    session: &mut Session,
-    command: Option<&'static Command>,
-    request: Arguments<'_>,
-    arguments: &[&[u8]],
-) -> Handled {
-    let effect = command.map_or(Effect::AnyKeys, |command| command.effect);
-    queue_write(call.client, near::written_by(call.client, effect, request));
-    match command.map(|command| (command, command.kind)) {
-        Some((_, Kind::Transaction(Which::Exec))) if request.len() > 1 => exec_abort(call, session),
-        Some((_, Kind::Transaction(Which::Exec))) => exec(call, session, request),
-        Some((_, Kind::Transaction(Which::Discard))) if request.len() > 1 => {
-            call.reject(session, &ReplyError::wrong_arity("discard"))
-        }
-        Some((_, Kind::Transaction(Which::Discard))) => discard(call, session, request),
-        // Refused in Redis's own words, and not queued.
-        Some((_, Kind::Transaction(Which::Multi | Which::Watch))) => {
-            with_lane(call, session, |call, session, lane| forward::send(call, session, lane, request, Step::Queued))
-        }
-        Some((_, Kind::Transaction(Which::Unwatch))) => queue_one(call, session, request),
-        Some((_, Kind::Fca(which))) => fca::queue(call, session, which, arguments),
-        Some((_, Kind::Local(which))) => queue_local(call, session, which, request, arguments),
-        Some((command, Kind::Admin | Kind::Script | Kind::ClusterClient | Kind::Refused)) => {
-            gate::queue(call, session, command, request)
-        }
-        // Their confirmations would stand in EXEC's reply, or behind it, as many as there are names.
-        Some((command, Kind::PubSub)) => {
-            let text = format!("ERR {} inside MULTI is not supported by fca-proxy", command.name);
-            call.reject(session, &ReplyError::new(text))
-        }
-        Some((_, Kind::Forward | Kind::Blocking | Kind::Monitor)) | None => queue_one(call, session, request),
-    }
+/// Sends a command that the server refuses between MULTI and EXEC, in its own words.
+pub(super) fn send_refused(call: &Call<'_>, session: &mut Session, request: Arguments<'_>) -> Handled {
+    with_lane(call, session, |call, session, lane| forward::send(call, session, lane, request, Member::Queued))
 }
 
 /// Queues a command as it is.
 pub(super) fn queue_one(call: &Call<'_>, session: &mut Session, request: Arguments<'_>) -> Handled {
     with_lane(call, session, |call, session, lane| {
-        let handled = forward::send(call, session, lane, request, Step::Queued);
+        let handled = forward::send(call, session, lane, request, Member::Queued);
         session.transaction.queue(Shape::One);
         handled
     })
-}
-
-/// Commands that are answered here would run at once if they were not queued with their answer.
-fn queue_local(
-    call: &Call<'_>,
-    session: &mut Session,
-    which: Local,
-    request: Arguments<'_>,
-    arguments: &[&[u8]],
-) -> Handled {
-    match which {
-        Local::Quit | Local::Reset => local::handle(call, session, which, request, arguments),
-        Local::Hello | Local::Auth => {
-            call.reject(session, &ReplyError::new("ERR Command not allowed inside a transaction"))
-        }
-        Local::Select => {
-            let database = arguments.get(1).and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
-            match database {
-                Some(database) if arguments.len() == 2 => {
-                    exclusive::taint(call.client);
-                    queue_shaped(call, session, Shape::Select(database), |commands| {
-                        commands.push(request.bytes().to_vec());
-                    })
-                }
-                // Redis says what is wrong with it.
-                _ => queue_one(call, session, request),
-            }
-        }
-        Local::Client if let Some(handled) = clients::queue(call, session, request, arguments) => handled,
-        Local::Client if local::is_about_the_connection(arguments) => {
-            let arguments = arguments.iter().map(|argument| argument.to_vec()).collect();
-            queue_shaped(call, session, Shape::Connection(arguments), |_| {})
-        }
-        Local::Client => match local::answer(call.client, session, which, arguments, call.now) {
-            Ok(frame) => queue_shaped(call, session, Shape::Here(frame), |_| {}),
-            Err(error) => call.reject(session, &error),
-        },
-        Local::Ping | Local::Echo | Local::Info | Local::Command => queue_one(call, session, request),
-    }
 }
 
 /// Queues a command of the client that takes the upstream commands which `write` appends: as many as its shape says.
@@ -197,7 +128,7 @@ pub(super) fn queue_shaped(
                     lane.push(call.deadline, call.waiter(To::Nowhere, Step::Swallow), command);
                 }
                 let slot = session.replies.open();
-                lane.push(call.deadline, call.waiter(To::Slot(slot), Step::Queued), last);
+                lane.push(call.deadline, call.waiter(To::Slot(slot), Member::Queued), last);
                 Handled::Done
             }
         }
@@ -205,11 +136,11 @@ pub(super) fn queue_shaped(
 }
 
 /// A transaction on its way.
-pub struct Exec {
+struct Exec {
     /// What was queued.
-    pub(super) queued: Queued,
+    queued: Queued,
     /// What that may change.
-    pub(super) written: Written,
+    written: Written,
 }
 
 /// A command was queued that may change this.
@@ -236,7 +167,7 @@ fn with_lane(
     call.say(session, Outcome::Unreachable, |out| encode::simple(out, "QUEUED"))
 }
 
-fn exec(call: &Call<'_>, session: &mut Session, request: Arguments<'_>) -> Handled {
+pub(super) fn exec(call: &Call<'_>, session: &mut Session, request: Arguments<'_>) -> Handled {
     let Transaction::Queueing { lost, aborted, queued } = std::mem::take(&mut session.transaction) else {
         return call.reject(session, &ReplyError::new("ERR EXEC without MULTI"));
     };
@@ -255,7 +186,7 @@ fn exec(call: &Call<'_>, session: &mut Session, request: Arguments<'_>) -> Handl
             // What it makes of the connection is to be known before the next request.
             let gates = !queued.is_plain() && queued.shapes().any(|shape| matches!(shape, Shape::Connection(_)));
             let slot = if gates { session.open_gated() } else { session.replies.open() };
-            let waiter = call.waiter(To::Slot(slot), Step::Exec(Box::new(Exec { queued, written })));
+            let waiter = call.waiter(To::Slot(slot), Exec { queued, written });
             lane.push(call.deadline, waiter, request.bytes());
             Handled::Done
         }
@@ -267,18 +198,18 @@ fn exec(call: &Call<'_>, session: &mut Session, request: Arguments<'_>) -> Handl
 }
 
 /// EXEC with arguments ends the transaction, if there is one, and says so (`rejectCommand` in Redis's `server.c`).
-fn exec_abort(call: &Call<'_>, session: &mut Session) -> Handled {
+pub(super) fn exec_abort(call: &Call<'_>, session: &mut Session) -> Handled {
     abandon(call.client, session, call.now);
     let words = "EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command";
     call.say(session, Outcome::Rejected, |out| encode::error(out, words))
 }
 
-fn discard(call: &Call<'_>, session: &mut Session, request: Arguments<'_>) -> Handled {
+pub(super) fn discard(call: &Call<'_>, session: &mut Session, request: Arguments<'_>) -> Handled {
     let lost = session.transaction.is_lost();
     session.transaction = Transaction::None;
     call.client.queued_writes.take();
     match call.client.exclusive.borrow().as_ref().filter(|lane| !lost && lane.accepts().is_ok()) {
-        Some(lane) => forward::send(call, session, lane, request, Step::Leave),
+        Some(lane) => forward::send(call, session, lane, request, Member::Leave),
         None => call.say(session, Outcome::Ok, |out| encode::simple(out, "OK")),
     }
 }
@@ -302,21 +233,77 @@ pub(super) fn abandon(client: &Rc<Client>, session: &mut Session, now: Instant) 
     }
 }
 
-/// The upstream answered a command of a transaction.
-pub(super) fn on_reply(turn: Turn<'_>, step: Step, frame: &[u8]) {
-    if forward::says_outage(frame) {
-        return on_failure(turn, &step, &Failure::Unsent);
-    }
-    if matches!(step, Step::Enter) && frame[0] == b'-' {
-        on_refused(turn.client, turn.session, frame);
-    }
-    let outcome = if frame[0] == b'-' { Outcome::Error } else { Outcome::Ok };
-    match step {
-        Step::Exec(exec) => {
-            near::tell(turn.client, &exec.written);
-            on_executed(turn, &exec.queued, frame, outcome);
+/// A command of a transaction whose answer is on its way.
+pub(super) enum Member {
+    /// MULTI or WATCH: without an upstream, OK, and the next EXEC answers nil.
+    Enter,
+    /// DISCARD or UNWATCH: without an upstream, OK.
+    Leave,
+    /// One that is to be queued.
+    Queued,
+}
+
+impl Task for Member {
+    fn on_reply(self: Box<Self>, turn: Turn<'_>, reply: Reply<'_>) {
+        let frame = reply.frame;
+        if forward::says_outage(frame) {
+            return self.on_failure(turn, &Failure::Unsent);
         }
-        _ => turn.finish(frame, outcome),
+        if matches!(*self, Self::Enter) && frame[0] == b'-' {
+            on_refused(turn.client, turn.session, frame);
+        }
+        turn.finish(frame, if frame[0] == b'-' { Outcome::Error } else { Outcome::Ok });
+    }
+
+    fn on_failure(self: Box<Self>, turn: Turn<'_>, failure: &Failure) {
+        if let Failure::LaneRefused(words) = failure {
+            match *self {
+                // Nothing was sent behind it, so that nothing has begun.
+                Self::Enter if turn.session.replies.in_flight() == 1 => turn.session.transaction = Transaction::None,
+                _ => lose(turn.client, turn.session),
+            }
+            return turn.finish_error(words);
+        }
+        let frame = match *self {
+            Self::Leave => b"+OK\r\n".as_slice(),
+            Self::Enter => {
+                lose(turn.client, turn.session);
+                b"+OK\r\n"
+            }
+            Self::Queued => {
+                lose(turn.client, turn.session);
+                b"+QUEUED\r\n"
+            }
+        };
+        turn.finish(frame, Outcome::Unreachable);
+    }
+}
+
+impl Task for Exec {
+    fn on_reply(self: Box<Self>, turn: Turn<'_>, reply: Reply<'_>) {
+        let frame = reply.frame;
+        if forward::says_outage(frame) {
+            return self.on_failure(turn, &Failure::Unsent);
+        }
+        tell::written(turn.client, &self.written);
+        on_executed(turn, &self.queued, frame, if frame[0] == b'-' { Outcome::Error } else { Outcome::Ok });
+    }
+
+    fn on_failure(self: Box<Self>, turn: Turn<'_>, failure: &Failure) {
+        if let Failure::LaneRefused(words) = failure {
+            lose(turn.client, turn.session);
+            return turn.finish_error(words);
+        }
+        let frame = encode::nil_array_frame(turn.session.protocol);
+        turn.finish(frame, Outcome::Unreachable);
+    }
+
+    fn takes_parts(&self, _: &Client, _: usize) -> bool {
+        self.queued.is_plain()
+    }
+
+    fn on_first_part(&self, client: &Client) {
+        tell::written(client, &self.written);
     }
 }
 
@@ -328,7 +315,7 @@ fn on_executed(turn: Turn<'_>, queued: &Queued, frame: &[u8], outcome: Outcome) 
     let protocol = turn.session.protocol;
     let merged = reshape(queued, frame, protocol, |arguments| {
         let arguments: Vec<&[u8]> = arguments.iter().map(Vec::as_slice).collect();
-        local::answer(turn.client, turn.session, Local::Client, &arguments, turn.now).unwrap_or_else(|error| {
+        answer(turn.client, turn.session, Local::Client, &arguments, turn.now).unwrap_or_else(|error| {
             let mut frame = Vec::new();
             error.append_to(&mut frame);
             frame
@@ -371,32 +358,6 @@ fn take_selected(session: &mut Session, queued: &Queued, frame: &[u8]) {
         }
         at += shape.width();
     }
-}
-
-/// The upstream did not answer a command of a transaction.
-pub(super) fn on_failure(turn: Turn<'_>, step: &Step, failure: &Failure) {
-    if let Failure::LaneRefused(words) = failure {
-        match step {
-            // Nothing was sent behind it, so that nothing has begun.
-            Step::Enter if turn.session.replies.in_flight() == 1 => turn.session.transaction = Transaction::None,
-            _ => lose(turn.client, turn.session),
-        }
-        return turn.finish_error(words);
-    }
-    let frame: &[u8] = match step {
-        Step::Exec(_) => encode::nil_array_frame(turn.session.protocol),
-        Step::Leave => b"+OK\r\n",
-        Step::Enter => {
-            lose(turn.client, turn.session);
-            b"+OK\r\n"
-        }
-        Step::Queued => {
-            lose(turn.client, turn.session);
-            b"+QUEUED\r\n"
-        }
-        _ => unreachable_frame(turn.client, turn.session.protocol),
-    };
-    turn.finish(frame, Outcome::Unreachable);
 }
 
 /// EXEC's reply with one element for each command of the client, those about the connection carried out now; `None` when

@@ -103,7 +103,7 @@ plain_metrics! {
             "Connections to the upstream that came up in place of one that had ended.";
         UpstreamConnectFailures = "fca_proxy_upstream_connect_failures_total",
             "Attempts to connect to the upstream that failed.";
-        UpstreamTimeouts = "fca_proxy_upstream_timeouts_total", "Requests that the upstream did not answer in time.";
+        UpstreamTimeouts = "fca_proxy_upstream_timeouts_total", "Commands that the upstream did not answer in time; a request may be several.";
         UpstreamLateReplies = "fca_proxy_upstream_late_replies_total",
             "Replies of the upstream that came too late and were dropped.";
         UpstreamDeadConnections = "fca_proxy_upstream_dead_connections_total",

@@ -147,9 +147,8 @@ closed_set! {
         Depth = "depth",
         /// A longer time to live was asked for than the namespace's `ttl_max`.
         TtlMax = "ttl_max",
-        /// The embedded store made room by dropping an entry.
+        /// The embedded store had no room for a value and refused it. What it drops to make room, and what the near cache
+        /// does, are counters of their own.
         EmbeddedMemory = "embedded_memory",
-        /// The near cache made room by dropping an entry.
-        NearCacheMemory = "near_cache_memory",
     }
 }

@@ -29,7 +29,7 @@ pub struct Totals {
     pub upstream_in_flight: u64,
     /// Connections to the upstream that came up in place of one that had ended.
     pub upstream_reconnects: u64,
-    /// Requests that the upstream did not answer in time.
+    /// Commands that the upstream did not answer in time.
     pub upstream_timeouts: u64,
 }
 

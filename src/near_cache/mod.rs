@@ -24,6 +24,7 @@ mod tests;
 pub use link::{LINK_NAME, Link, LinkError, LinkEvent, PUSH_BYTES_MAX};
 pub use shard::{Answer, Kept, KeyHash, Life, Stamp};
 
+use crate::resp::payload;
 use shard::{Found, Shard};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -35,7 +36,7 @@ use std::time::{Duration, Instant};
 pub struct NearCacheOptions {
     /// Bytes of all entries, their overhead counted.
     pub bytes_max: u64,
-    /// Bytes of one value's frame.
+    /// Bytes of one value.
     pub value_bytes_max: usize,
     /// How long an entry is served at most.
     pub ttl_max: Duration,
@@ -267,7 +268,12 @@ impl NearCache {
     /// The upstream answered a read of a tracked key, whether or not the answer was to be kept (`stamp`). To be called
     /// before anybody is given the answer.
     pub fn answered(&self, hash: KeyHash, key: &[u8], stamp: Option<Stamp>, answer: &Answer<'_>) -> Kept {
-        let too_large = matches!(answer, Answer::Value(frame, _) if frame.len() > self.options.value_bytes_max);
+        // Nearly every frame is short enough with its header: only a long one is looked into.
+        let exceeds = |frame: &[u8]| {
+            let bytes_max = self.options.value_bytes_max;
+            frame.len() > bytes_max && payload(frame).is_none_or(|value| value.len() > bytes_max)
+        };
+        let too_large = matches!(answer, Answer::Value(frame, _) if exceeds(frame));
         let stamp = stamp.filter(|_| !too_large);
         let life_max = match self.is_untracked.load(Ordering::Relaxed) {
             false => self.options.ttl_max,
@@ -284,10 +290,16 @@ impl NearCache {
             Written::Two(first, second) => [first, second].iter().for_each(|hash| self.shard(**hash).changed(**hash)),
             Written::Many(hashes) => hashes.iter().for_each(|hash| self.shard(*hash).changed(*hash)),
             Written::All => self.invalidate_all(),
-            Written::Unknown if self.is_untracked.load(Ordering::Relaxed) => self.invalidate_all(),
             Written::Unknown => {
-                self.fences_wanted.fetch_add(1, Ordering::SeqCst);
-                self.notify();
+                let number = self.fences_wanted.fetch_add(1, Ordering::SeqCst) + 1;
+                // Looked at behind that: whoever opens it without tracking says so before it takes what was wanted for
+                // reached. The other way round a fence could be left that nobody comes to.
+                if self.is_untracked.load(Ordering::SeqCst) {
+                    self.invalidate_all();
+                    self.fence_reached(number);
+                } else {
+                    self.notify();
+                }
             }
         }
     }
@@ -316,7 +328,7 @@ impl NearCache {
     /// Nobody says what has changed, and entries are to end by their time alone; begins empty.
     pub fn open_untracked(&self) {
         self.close();
-        self.is_untracked.store(true, Ordering::Release);
+        self.is_untracked.store(true, Ordering::SeqCst);
         self.open_until(ENDLESS);
     }
 
@@ -357,7 +369,7 @@ impl NearCache {
     /// The link is lost, or silent: nothing is served, and nothing is kept.
     pub fn close(&self) {
         self.until.store(0, Ordering::SeqCst);
-        self.is_untracked.store(false, Ordering::Release);
+        self.is_untracked.store(false, Ordering::SeqCst);
         self.invalidate_all();
     }
 

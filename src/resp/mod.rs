@@ -19,6 +19,7 @@ mod tail;
 
 pub use error::ReplyError;
 pub use inline::{UnbalancedQuotes, split_inline};
+pub use number::strict_number;
 pub use reply::{BadReply, ReplyScanner, elements, error_words, payload};
 pub use request::{Arguments, ProtocolError, Request, RequestLimits, RequestScanner};
 pub use tail::{ReplyTail, RequestTail};

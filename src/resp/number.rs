@@ -39,7 +39,7 @@ fn read_any(buffer: &[u8], at: usize) -> Line {
     let Some(end) = line.iter().position(|&b| b == b'\r') else {
         return if line.len() == HEADER_BYTES_MAX { Line::Invalid } else { Line::Partial };
     };
-    let Some(number) = strict(&line[..end]) else { return Line::Invalid };
+    let Some(number) = strict_number(&line[..end]) else { return Line::Invalid };
     match rest.get(end + 1) {
         None => Line::Partial,
         Some(b'\n') => Line::Number(number, at + end + 2),
@@ -47,8 +47,8 @@ fn read_any(buffer: &[u8], at: usize) -> Line {
     }
 }
 
-/// The integer that these bytes spell in its only accepted form.
-fn strict(text: &[u8]) -> Option<i64> {
+/// The integer that these bytes spell in the only form that Redis takes (`string2ll` in `util.c`).
+pub fn strict_number(text: &[u8]) -> Option<i64> {
     let (negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),
         digits => (false, digits),

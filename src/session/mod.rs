@@ -53,8 +53,8 @@ pub struct Session {
     pub lookups: VecDeque<u64>,
     /// Reads under way that an answer from the near cache could overtake.
     pub reads: Reads,
-    /// Writes under way, as far as the near cache has to hear of them.
-    pub writes: u32,
+    /// Commands under way whose outcome the near cache has to hear of: what they may have changed, or will show.
+    pub untold: u32,
     /// No further request is carried out before this slot is filled: the last one changes what they mean.
     gate: Option<Slot>,
     /// Whether that one is a blocking command, which waits in the server on a connection that the session has for itself.
@@ -122,7 +122,7 @@ impl Session {
             modes: Modes::default(),
             lookups: VecDeque::new(),
             reads: Reads::default(),
-            writes: 0,
+            untold: 0,
             gate: None,
             blocks: false,
             lesson: Lesson::None,
@@ -162,6 +162,17 @@ impl Session {
     #[inline]
     pub fn is_plain(&self) -> bool {
         self.modes.is_plain() && !self.transaction.is_queueing()
+    }
+
+    /// Whether an earlier request may still ask for a second spelling.
+    #[inline]
+    pub fn looks_up(&self) -> bool {
+        !self.lookups.is_empty() && self.replies.in_flight() > 0
+    }
+
+    /// The near cache has heard of the outcome of a command, or it has none.
+    pub fn told(&mut self) {
+        self.untold = self.untold.saturating_sub(1);
     }
 
     /// Whether everything that was asked for is answered and written, and nothing more will be.

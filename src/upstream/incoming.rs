@@ -2,11 +2,10 @@
 //!
 //! Guarantees: no more of it is held than one buffer of its lane; a lane of one client reads no faster than the client
 //! takes it; a lane that others share is retired rather than that they wait. Its waiter comes back once, by
-//! `last_part` or by `cut`. Leaves the socket and the time to `task.rs`.
+//! `last_part` or by `cut`. Leaves the socket and the time to `running.rs`.
 
 use super::lane::{STREAM_BYTES_MIN, Tenure};
-use super::pipeline::Popped;
-use super::task::{Ended, Running};
+use super::running::{Ended, Incoming, Running};
 use super::{Replies, Room};
 use crate::metrics::Counter;
 use crate::resp::{ReplyScanner, ReplyTail};
@@ -15,13 +14,6 @@ use std::time::Instant;
 /// How much of a large reply must have come before any of it is handed over, in bytes: until then its client can still
 /// be told nil, so a length alone is not believed. Half of a lane's buffer, which so need not grow for it.
 const BEGUN_BYTES_MIN: usize = 32 * 1024;
-
-/// A reply that is handed over in pieces.
-pub(super) struct Incoming<W> {
-    /// Whose it is; none when nobody wants it any more.
-    pub(super) answered: Option<Popped<W>>,
-    tail: ReplyTail,
-}
 
 impl<R: Replies> Running<'_, R> {
     /// Whether the reply that has arrived in part is better not held whole. A push is, and an error is short.

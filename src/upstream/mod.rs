@@ -19,8 +19,11 @@ mod breaker;
 mod connect;
 mod incoming;
 mod lane;
+mod lanes;
 mod node;
 mod pipeline;
+mod running;
+mod status;
 mod task;
 mod tls;
 
@@ -28,8 +31,9 @@ pub use breaker::{Backoff, Breaker};
 pub use connect::{Address, ConnectError, ServerFacts};
 pub(crate) use connect::{Stream, connect};
 pub use lane::{Lane, LaneKey, Refused, STREAM_BUFFER_BYTES, STREAM_BYTES_MIN, Tenure};
-pub use node::{Node, NodeOptions, NodeState, NodeStatus};
+pub use node::{Node, NodeOptions};
 pub use pipeline::{Pipeline, Popped};
+pub use status::{NodeState, NodeStatus};
 pub use tls::{Tls, TlsError, TlsOptions};
 
 use std::rc::Rc;

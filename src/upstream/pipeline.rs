@@ -2,7 +2,7 @@
 //!
 //! Guarantees: every waiter is handed back exactly once, by [`Pipeline::pop`], [`Pipeline::expire`] or one of the ways
 //! to close; a request that ran out of time leaves a tombstone, so its late reply is swallowed and pairs with nothing
-//! else; a request is known as unsent only when not one byte of it left. Leaves sockets and clocks to `task.rs`.
+//! else; a request is known as unsent only when not one byte of it left. Leaves sockets and clocks to `running.rs`.
 //!
 //! ```text
 //!   push ─▶ [ W | W | † | W | † | W ] ─▶ pop       W a waiter, † a tombstone (expired, reply still to come)

@@ -264,7 +264,7 @@ impl Local {
                 local.core.recorder.add(Counter::SessionPanics, 1);
                 tracing::error!(client = id, "a session failed and was closed; the others go on");
             }
-            client.abandon();
+            flow::abandon(&client);
             local.sessions.borrow_mut().remove(&id);
             local.core.recorder.gauge(Gauge::Clients, -1);
             local.count.fetch_sub(1, Ordering::Relaxed);

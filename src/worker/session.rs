@@ -65,7 +65,7 @@ pub(super) async fn serve(client: &Rc<Client>, reader: &Reader) -> Result<(), Pa
         active_at: clock::now(),
         waited: false,
         blocked_since: None,
-        has_read: false,
+        time: None,
     };
     poll_fn(|cx| {
         catch_unwind(AssertUnwindSafe(|| task.poll_turn(cx))).map_or(Poll::Ready(Err(Panicked)), |p| p.map(Ok))
@@ -113,8 +113,9 @@ struct Task<'a> {
     waited: bool,
     /// Since when the client's socket takes nothing.
     blocked_since: Option<Instant>,
-    /// Whether anything was read in this turn.
-    has_read: bool,
+    /// The time, if it was looked at since anything was read last: what has just come must not be carried out at a time
+    /// before that, when what the near cache has may still have been true.
+    time: Option<Instant>,
 }
 
 /// Bytes of requests that have arrived in part, or have to wait.
@@ -164,13 +165,12 @@ impl Task<'_> {
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.client.begin_turn(cx.waker());
         self.client.stalled.set(false);
-        self.has_read = false;
-        let now = clock::now();
-        if self.client.work(now) {
+        self.time = None;
+        if self.client.work() {
             // A yield, not a mere wake: the runtime looks for the other sessions' events before the next step.
             let _ = pin!(tokio::task::yield_now()).poll(cx);
         }
-        let ended = self.poll_io(cx, now);
+        let ended = self.poll_io(cx);
         if !self.client.stalled.get() {
             self.client.set_insists(false);
         }
@@ -178,6 +178,7 @@ impl Task<'_> {
         if ended.is_ready() || self.client.broken.get() {
             return Poll::Ready(());
         }
+        let now = self.now();
         if self.client.is_blocked() {
             self.blocked_since.get_or_insert(now);
         }
@@ -190,8 +191,19 @@ impl Task<'_> {
         Poll::Pending
     }
 
+    /// The time of this turn.
+    fn now(&mut self) -> Instant {
+        *self.time.get_or_insert_with(clock::now)
+    }
+
+    /// The time at which something was read.
+    fn read_at(&mut self) -> Instant {
+        self.time = None;
+        self.now()
+    }
+
     /// Moves bytes until there is nothing to do but wait; ready when the connection has ended.
-    fn poll_io(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
+    fn poll_io(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             if self.client.broken.get() {
                 return Poll::Ready(());
@@ -210,7 +222,7 @@ impl Task<'_> {
             };
             if self.arriving.is_some() {
                 // What was begun is ended, also while the session is.
-                ready!(self.poll_room(cx, now));
+                ready!(self.poll_room(cx));
             } else {
                 let waits = self.kept.as_ref().and_then(|kept| kept.waits);
                 let unanswered = self.client.session.borrow().replies.in_flight() > 0;
@@ -220,9 +232,10 @@ impl Task<'_> {
                         self.client.set_insists(self.has_input(cx));
                     }
                     let blocks = self.client.session.borrow().blocks;
-                    return if blocks { self.poll_hang_up(cx, now) } else { Poll::Pending };
+                    return if blocks { self.poll_hang_up(cx) } else { Poll::Pending };
                 }
                 if waits.is_some() {
+                    let now = self.now();
                     self.carry_out_kept(now);
                     continue;
                 }
@@ -230,7 +243,7 @@ impl Task<'_> {
                     return Poll::Pending;
                 }
             }
-            match ready!(self.poll_read(cx, now)) {
+            match ready!(self.poll_read(cx)) {
                 Ok(0) => {
                     self.client.session.borrow_mut().ending = Ending::InputClosed;
                     if let Some(arriving) = self.arriving.take() {
@@ -238,7 +251,7 @@ impl Task<'_> {
                     }
                 }
                 Ok(read) => {
-                    self.active_at = now;
+                    self.active_at = self.now();
                     self.client.core.recorder.add(Counter::BytesIn, read as u64);
                     // What was answered on the spot leaves before more is read.
                     self.client.core.flush_dirty();
@@ -248,7 +261,7 @@ impl Task<'_> {
         }
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<io::Result<usize>> {
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let stream = &self.client.stream;
         if let Some(kept) = &mut self.kept {
             let missing = kept.scanner.declared().saturating_sub(kept.bytes.len());
@@ -257,6 +270,7 @@ impl Task<'_> {
             kept.bytes.reserve(room);
             let read = ready!(poll_read_buf(Pin::new(&mut *stream.borrow_mut()), cx, &mut kept.bytes))?;
             if read > 0 {
+                let now = self.read_at();
                 self.carry_out_kept(now);
             }
             return Poll::Ready(Ok(read));
@@ -265,7 +279,7 @@ impl Task<'_> {
         let mut into = ReadBuf::new(&mut buffer);
         ready!(Pin::new(&mut *stream.borrow_mut()).poll_read(cx, &mut into))?;
         let bytes = into.filled();
-        let now = if std::mem::replace(&mut self.has_read, true) { clock::now() } else { now };
+        let now = self.read_at();
         let behind = if self.arriving.is_some() { self.pass_on(bytes, now) } else { 0 };
         if behind < bytes.len() {
             let bytes = &bytes[behind..];
@@ -289,7 +303,8 @@ impl Task<'_> {
     }
 
     /// Waits until more of a large request can be passed on.
-    fn poll_room(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let now = self.now();
         let Some(arriving) = &mut self.arriving else { return Poll::Ready(()) };
         let room = arriving.poll_room(cx, &self.client.session.borrow(), now);
         // Its reply, should it come before there is room, is a reason to go on as well.
@@ -352,7 +367,7 @@ impl Task<'_> {
 
     /// A client that waits in a blocking command is still listened to, so that its going away is noticed: what it asks
     /// meanwhile is kept, up to one buffer. Ready when it has gone.
-    fn poll_hang_up(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
+    fn poll_hang_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.kept.as_ref().is_none_or(|kept| kept.bytes.len() < READ_BUFFER_BYTES) {
             let mut buffer = self.reader.buffer.borrow_mut();
             let mut into = ReadBuf::new(&mut buffer);
@@ -361,6 +376,7 @@ impl Task<'_> {
             if read.is_err() || bytes.is_empty() {
                 return Poll::Ready(());
             }
+            let now = self.now();
             self.active_at = now;
             self.client.core.recorder.add(Counter::BytesIn, bytes.len() as u64);
             match &mut self.kept {

@@ -115,7 +115,8 @@ fn unknown_commands_are_refused_in_the_same_words() {
         words("fca.get ns query"),
         vec![b"x".repeat(300), b"y".repeat(300), b"z".to_vec()],
         vec![b"nul\0nul".to_vec(), b"a\0b".to_vec(), b"line\r\nend".to_vec(), b"\xff\xfe".to_vec()],
-        vec![b"get\0".to_vec(), b"k".to_vec()],
+        // Redis compares names up to a NUL, where its table of random order has both in one place: none is called "g".
+        vec![b"g\0et".to_vec(), b"k".to_vec()],
         vec![b"".to_vec(), b"".to_vec()],
     ];
     for length in 100..140 {

@@ -1,6 +1,7 @@
 //! The near cache end to end: what it serves is what Redis holds.
 //!
 //! Each rule on its own first, made certain by a pipe that holds back what the link would hear (`writes`, `reads`,
+//! `news`,
 //! `sessions`, `link`, `lifetime`, `degraded`); then all of them at once under load and faults (`storm`). Whether
 //! a reply came from the near cache is told by its metric and by Redis' own count of GETs, never by how long it took.
 
@@ -12,6 +13,8 @@ mod degraded;
 mod lifetime;
 // The link lost, silent, and back.
 mod link;
+// What a reply says of a key that is not its value.
+mod news;
 // What a read keeps, and that reads never go backwards.
 mod reads;
 // Everything at once.

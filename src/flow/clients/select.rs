@@ -4,8 +4,8 @@
 //! Redis 7.0 do, with `MAXAGE` of 7.4. A filter is a value that looks at a [`Seen`]; leaves sockets, workers and what
 //! is done with a client to others.
 
-use crate::flow::local::strict_number;
-use crate::resp::ReplyError;
+use crate::flow::client_line::ClientKind;
+use crate::resp::{Arguments, ReplyError, strict_number};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -39,13 +39,27 @@ pub enum Question {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Redirect {
     /// Whether tracking is turned on; what is turned off may name a client too.
-    pub(in crate::flow) on: bool,
+    pub(super) on: bool,
     /// That client, by the number that CLIENT ID told it.
-    pub(in crate::flow) id: u64,
+    pub(super) id: u64,
     /// The words of the request.
-    pub(in crate::flow) words: Vec<Vec<u8>>,
+    pub(super) words: Vec<Vec<u8>>,
     /// Which of them is that number.
-    pub(in crate::flow) place: usize,
+    pub(super) place: usize,
+}
+
+impl Redirect {
+    /// What a CLIENT TRACKING that names a client asks for; also one that is to turn tracking off: the server looks for the
+    /// client in either case. None for any other request.
+    pub(super) fn parse(request: &Arguments<'_>) -> Option<Self> {
+        if !request.at(1)?.eq_ignore_ascii_case(b"TRACKING") {
+            return None;
+        }
+        let place = 1 + request.iter().position(|word| word.eq_ignore_ascii_case(b"REDIRECT"))?;
+        let id = std::str::from_utf8(request.at(place)?).ok()?.parse().ok()?;
+        let on = request.at(2)?.eq_ignore_ascii_case(b"ON");
+        Some(Self { on, id, words: request.iter().map(<[u8]>::to_vec).collect(), place })
+    }
 }
 
 /// What a command that is woken by CLIENT UNBLOCK answers.
@@ -74,19 +88,6 @@ pub enum KillForm {
     Address,
     /// Filters: answered with the number of clients.
     Filters,
-}
-
-/// What kind of client one is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientKind {
-    /// One that asks and is answered.
-    Normal,
-    /// The primary that a replica follows; no client of the proxy is one.
-    Master,
-    /// A replica; no client of the proxy is one.
-    Replica,
-    /// One that has subscribed to something.
-    PubSub,
 }
 
 impl ClientKind {

@@ -5,8 +5,7 @@
 use super::super::SharedStore;
 use super::super::entry::Entry;
 use super::Call;
-use super::lookup::{Ask, count_get};
-use super::store::Answer;
+use super::ask::{Answer, Ask, count_get};
 use crate::clock;
 use crate::embedded::Store;
 use crate::fca::{Query, Write};

@@ -6,29 +6,31 @@
 
 use super::super::entry::{Entry, key_of_note, twin_key, write_read};
 use super::super::gather::Gather;
+use super::super::namespace::Namespace;
 use super::super::near::{self, Plan, Reading};
-use super::super::settings::Namespace;
-use super::super::step::{Step, To, Turn, Waiter, is_outage};
-use super::super::{Core, Route};
+use super::super::step::{Reply, Step, Task, To, Turn, Waiter, is_outage};
+use super::super::{Core, Route, tell};
+use super::ask::{Ask, count_get};
 use super::{Call, Handled, embedded};
 use crate::fca::{Form, Query};
 use crate::key::Digest;
-use crate::metrics::{Counter, GetResult, NamespaceLabel, Outcome};
+use crate::metrics::{Counter, GetResult, Outcome};
 use crate::near_cache::{Answer, Life};
 use crate::resp::{ReplyError, elements, encode};
 use crate::session::{Read, Session};
-use crate::upstream::{Lane, Node};
+use crate::upstream::{Failure, Lane, Node};
 use std::rc::Rc;
 
 /// A GET, TTL or PTTL of one spelling of an entry.
-pub struct Lookup {
+pub(super) struct Lookup {
     namespace: Rc<Namespace>,
-    /// How much of a key is its prefix. The note has the exact spelling's key and its text, then both keys.
+    /// How much of a key is its prefix. The note has the exact spelling's key and its text, then both keys; of a TTL's only
+    /// the one that is asked for.
     prefix_bytes: u32,
     spelling: Spelling,
     ask: Ask,
     /// What it is to the near cache, where there is one.
-    pub(in crate::flow) reading: Option<Box<Reading>>,
+    reading: Option<Reading>,
 }
 
 /// Which spelling of an entry is asked for.
@@ -38,32 +40,6 @@ enum Spelling {
     Exact,
     /// The only one left.
     Last,
-}
-
-/// What is asked of an entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ask {
-    Value,
-    Ttl,
-    Pttl,
-}
-
-impl Ask {
-    pub(super) fn command(self) -> &'static [u8] {
-        match self {
-            Self::Value => b"GET",
-            Self::Ttl => b"TTL",
-            Self::Pttl => b"PTTL",
-        }
-    }
-
-    /// Whether the upstream says that there is no such key.
-    pub(super) fn is_absent(self, frame: &[u8]) -> bool {
-        match self {
-            Self::Value => frame == b"$-1\r\n" || frame == b"_\r\n",
-            Self::Ttl | Self::Pttl => frame == b":-2\r\n",
-        }
-    }
 }
 
 impl Lookup {
@@ -90,9 +66,9 @@ pub(super) fn look_up(
         Route::Embedded(store) => embedded::look_up(call, session, store, &entry, ask),
         Route::Lane(lane, node) if lane.accepts().is_ok() => {
             let mut plan = plan(call, session, node, &entry, ask);
-            let hit = plan.as_mut().is_some_and(|plan| {
-                plan.serves() && call.client.say_if(session, |out| plan.look_up_entry(entry.key(), call.now, out))
-            });
+            let hit = plan
+                .as_mut()
+                .is_some_and(|plan| plan.serves() && call.client.say_if(session, |out| find(plan, call, &entry, out)));
             if hit {
                 count_get(call, ask, entry.namespace.label, GetResult::NearHit);
                 near::count_hit(call);
@@ -120,12 +96,6 @@ fn say_nothing_there(call: &Call<'_>, session: &mut Session, ask: Ask) -> Handle
     }
 }
 
-pub(super) fn count_get(call: &Call<'_>, ask: Ask, label: NamespaceLabel, result: GetResult) {
-    if ask == Ask::Value {
-        call.client.core.recorder.fca_get(label, result);
-    }
-}
-
 /// What the near cache is to this question.
 #[inline]
 fn plan<'a>(call: &'a Call<'_>, session: &Session, node: &Node<Core>, entry: &Entry, ask: Ask) -> Option<Plan<'a>> {
@@ -134,6 +104,17 @@ fn plan<'a>(call: &'a Call<'_>, session: &Session, node: &Node<Core>, entry: &En
     }
     let held_up = |_| !session.reads.is_empty() && session.reads.hold_up(Read::of_entry(entry.identity()));
     near::plan(call, session, node, entry.key(), held_up)
+}
+
+/// Appends the frame of an entry's value, if the near cache has it. An entry of one spelling has no other, whatever the near
+/// cache remembers from before a reload.
+#[inline]
+fn find(plan: &mut Plan<'_>, call: &Call<'_>, entry: &Entry, out: &mut Vec<u8>) -> bool {
+    if entry.has_twin {
+        plan.look_up_entry(entry.key(), call.now, out)
+    } else {
+        plan.look_up(entry.key(), call.now, out)
+    }
 }
 
 /// Asks for the exact spelling; the note lets the reply's turn derive the other.
@@ -147,51 +128,70 @@ fn send(
     plan: Option<Plan<'_>>,
 ) {
     let spelling = if entry.has_twin { Spelling::Exact } else { Spelling::Last };
-    let note: &[u8] = if entry.has_twin || plan.is_some() { entry.note() } else { &[] };
+    let note: &[u8] = if entry.has_twin || plan.is_some() || ask != Ask::Value { entry.note() } else { &[] };
     if entry.has_twin {
         session.lookups.push_back(entry.identity());
     }
+    if ask != Ask::Value {
+        // It may be told that the entry is gone, and no read behind it is to find it.
+        session.untold += 1;
+    }
     let reading = plan.map(|plan| {
         let read = Read::of_entry(entry.identity());
-        Box::new(plan.send(call, session, lane, read, entry.key()))
+        plan.send(call, session, lane, read, entry.key())
     });
     let prefix_bytes = entry.prefix_bytes() as u32;
     let lookup = Lookup { namespace: Rc::clone(&entry.namespace), prefix_bytes, spelling, ask, reading };
-    lane.push_with(call.deadline, call.waiter(to, Step::Lookup(lookup)), note, |out| {
+    lane.push_with(call.deadline, call.waiter(to, lookup), note, |out| {
         write_read(out, ask.command(), entry.key());
     });
 }
 
-/// The upstream said whether an entry is there.
-pub(in crate::flow) fn on_looked_up(
-    turn: Turn<'_>,
-    lookup: Lookup,
-    lane: &Rc<Lane<Waiter>>,
-    note: &[u8],
-    frame: &[u8],
-) {
-    let key_bytes = lookup.prefix_bytes as usize + size_of::<Digest>();
-    let (exact, other) = note.split_at(note.len().min(key_bytes));
-    if lookup.spelling == Spelling::Exact {
-        if let (Some(reading), Some(answer)) = (&lookup.reading, near::answer(frame, lookup.life())) {
-            near::answered(&turn.client.core, reading.key, exact, reading.stamp, &answer);
+impl Task for Lookup {
+    /// The upstream said whether an entry is there.
+    fn on_reply(self: Box<Self>, turn: Turn<'_>, reply: Reply<'_>) {
+        let Reply { frame, note, lane } = reply;
+        let key_bytes = self.prefix_bytes as usize + size_of::<Digest>();
+        let (exact, other) = note.split_at(note.len().min(key_bytes));
+        if self.ask != Ask::Value && self.ask.is_absent(frame) {
+            tell::gone(turn.client, exact);
         }
-        let absent = lookup.ask.is_absent(frame);
-        if (absent || is_overtaken(&turn, &lookup)) && lane.accepts().is_ok() {
-            return ask_for_twin(turn, lookup, lane, note, frame);
+        if self.spelling == Spelling::Exact {
+            if let (Some(reading), Some(answer)) = (&self.reading, near::answer(frame, self.life())) {
+                near::answered(&turn.client.core, reading.key, exact, reading.stamp, &answer);
+            }
+            let absent = self.ask.is_absent(frame);
+            if (absent || is_overtaken(&turn, &self)) && lane.accepts().is_ok() {
+                return ask_for_twin(turn, self, reply);
+            }
+            // Replies come in the order of the questions, so the oldest look-up is this one.
+            turn.session.lookups.pop_front();
+            return finish(turn, &self, frame, absent);
         }
-        // Replies come in the order of the questions, so the oldest look-up is this one.
-        turn.session.lookups.pop_front();
-        return finish(turn, &lookup, frame, absent);
+        let both = if frame[0] == b'*' { elements(frame).unwrap_or_default() } else { Vec::new() };
+        if let Some(reading) = &self.reading {
+            tell_last(&turn, &self, reading, (exact, other), &both, frame);
+        }
+        let frame =
+            both.iter().find(|value| !self.ask.is_absent(value)).or_else(|| both.first()).copied().unwrap_or(frame);
+        let absent = self.ask.is_absent(frame);
+        finish(turn, &self, frame, absent);
     }
-    let both = if frame[0] == b'*' { elements(frame).unwrap_or_default() } else { Vec::new() };
-    if let Some(reading) = &lookup.reading {
-        tell_last(&turn, &lookup, reading, (exact, other), &both, frame);
+
+    /// The upstream did not say.
+    fn on_failure(self: Box<Self>, mut turn: Turn<'_>, _: &Failure) {
+        if self.spelling == Spelling::Exact {
+            turn.session.lookups.pop_front();
+        }
+        end(&mut turn, &self, GetResult::Unreachable);
+        turn.finish_nil(Outcome::Unreachable);
     }
-    let frame =
-        both.iter().find(|value| !lookup.ask.is_absent(value)).or_else(|| both.first()).copied().unwrap_or(frame);
-    let absent = lookup.ask.is_absent(frame);
-    finish(turn, &lookup, frame, absent);
+
+    fn foretold(&mut self, frame: &[u8]) {
+        if let Some(reading) = &mut self.reading {
+            reading.foretold(frame);
+        }
+    }
 }
 
 /// Whether the same entry was asked for before in the same pipeline and is being asked for again, in its other spelling: the
@@ -232,7 +232,8 @@ fn tell_last(
 }
 
 /// Asks for both spellings, where there are two; `frame` is what the upstream has said of the exact one.
-fn ask_for_twin(turn: Turn<'_>, mut lookup: Lookup, lane: &Rc<Lane<Waiter>>, note: &[u8], frame: &[u8]) {
+fn ask_for_twin(turn: Turn<'_>, mut lookup: Box<Lookup>, reply: Reply<'_>) {
+    let Reply { frame, note, lane } = reply;
     let prefix_bytes = lookup.prefix_bytes as usize;
     // The command is sent now: what the session writes from here on comes behind it.
     turn.session.lookups.pop_front();
@@ -248,15 +249,17 @@ fn ask_for_twin(turn: Turn<'_>, mut lookup: Lookup, lane: &Rc<Lane<Waiter>>, not
         reading.exact = Some((reading.key, stamp(reading.key)));
         (reading.key, reading.stamp, reading.life) = (key, stamp(key), Life::Unknown);
         if reading.stamp.is_some() {
-            let client = Rc::clone(turn.client);
-            let waiter = Waiter { client, to: To::Nowhere, step: Step::Life, family: turn.family };
-            lane.push_with(turn.deadline, waiter, &[], |out| write_read(out, b"PTTL", &twin));
+            lane.push_with(turn.deadline, turn.foreteller(), &[], |out| write_read(out, b"PTTL", &twin));
         }
     }
-    let note = if lookup.reading.is_some() { [exact, &twin].concat() } else { Vec::new() };
-    let step = Step::Lookup(Lookup { spelling: Spelling::Last, ..lookup });
-    let waiter = Waiter { client: Rc::clone(turn.client), to: turn.to, step, family: turn.family };
-    lane.push_with(turn.deadline, waiter, &note, |out| match ask {
+    let note = match (&lookup.reading, ask) {
+        (Some(_), _) => [exact, &twin].concat(),
+        (None, Ask::Value) => Vec::new(),
+        (None, Ask::Ttl | Ask::Pttl) => twin.clone(),
+    };
+    lookup.spelling = Spelling::Last;
+    let deadline = turn.deadline;
+    lane.push_with(deadline, turn.into_waiter(Step::Task(lookup)), &note, |out| match ask {
         // Both in one command: in between, somebody may have stored the exact spelling and removed the other.
         Ask::Value => encode::command(out, &[b"MGET", exact, &twin]),
         Ask::Ttl | Ask::Pttl => write_read(out, ask.command(), &twin),
@@ -274,22 +277,14 @@ fn finish(mut turn: Turn<'_>, lookup: &Lookup, frame: &[u8], absent: bool) {
     if frame[0] == b'-' { turn.finish_nil(outcome) } else { turn.finish(frame, outcome) }
 }
 
-/// The upstream did not say whether an entry is there.
-pub(in crate::flow) fn on_lookup_failed(mut turn: Turn<'_>, lookup: &Lookup) {
-    if lookup.spelling == Spelling::Exact {
-        turn.session.lookups.pop_front();
-    }
-    end(&mut turn, lookup, GetResult::Unreachable);
-    turn.finish_nil(Outcome::Unreachable);
-}
-
 /// The look-up is over.
 fn end(turn: &mut Turn<'_>, lookup: &Lookup, result: GetResult) {
     if let Some(reading) = &lookup.reading {
         turn.session.reads.end(reading.read);
     }
-    if lookup.ask == Ask::Value {
-        turn.client.core.recorder.fca_get(lookup.namespace.label, result);
+    match lookup.ask {
+        Ask::Value => turn.client.core.recorder.fca_get(lookup.namespace.label, result),
+        Ask::Ttl | Ask::Pttl => turn.session.told(),
     }
 }
 
@@ -311,7 +306,7 @@ pub(super) fn look_up_all(
             for (index, entry) in entries.iter().enumerate() {
                 let mut plan = plan(call, session, node, entry, Ask::Value);
                 let mut frame = Vec::new();
-                if plan.as_mut().is_some_and(|plan| plan.look_up_entry(entry.key(), call.now, &mut frame)) {
+                if plan.as_mut().is_some_and(|plan| find(plan, call, entry, &mut frame)) {
                     count_get(call, Ask::Value, entry.namespace.label, GetResult::NearHit);
                     recorder.add(Counter::NearHits, 1);
                     gather.put(call.client, session, index as u32, &frame, Outcome::Ok, call.now);

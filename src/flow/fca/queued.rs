@@ -4,9 +4,9 @@
 
 use super::super::entry::{Entry, write_read};
 use super::super::transaction::{queue_shaped, queue_write};
-use super::super::{introspect, near};
-use super::lookup::Ask;
-use super::store::{Answer, derive_all_to_store, write_delete, write_store, write_within};
+use super::super::{introspect, tell};
+use super::ask::{Answer, Ask};
+use super::store::{derive_all_to_store, write_delete, write_store, write_within};
 use super::{Call, Handled};
 use crate::command::Fca;
 use crate::fca::{self, Form, Query, Request};
@@ -79,7 +79,7 @@ fn command(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 
 /// EXEC may write this entry, or show it.
 fn queue_written(call: &Call<'_>, entry: &Entry) {
-    queue_write(call.client, near::written_entry(call.client, entry.key(), entry.twin_key().as_deref()));
+    queue_write(call.client, tell::written_entry(call.client, entry.key(), entry.twin_key().as_deref()));
 }
 
 fn queue_lookup(

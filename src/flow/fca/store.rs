@@ -6,20 +6,21 @@
 use super::super::Route;
 use super::super::entry::{Entry, write_read};
 use super::super::gather::Gather;
-use super::super::near;
-use super::super::settings::Namespace;
-use super::super::step::{Step, To, Turn, Waiter, is_outage};
+use super::super::namespace::Namespace;
+use super::super::step::{Reply, Step, Task, To, Turn, Waiter, is_outage};
+use super::super::tell;
+use super::ask::Answer;
 use super::{Call, Handled, embedded};
 use crate::fca::{Expiry, Form, Lifetime, Query, TtlBounds, Write};
 use crate::metrics::{Limit, NamespaceLabel, Outcome, SetResult};
 use crate::near_cache::Written;
 use crate::resp::{ReplyError, encode};
 use crate::session::Session;
-use crate::upstream::Lane;
+use crate::upstream::{Failure, Lane};
 use std::rc::Rc;
 
 /// The writing of an entry.
-pub struct Store {
+struct Store {
     label: NamespaceLabel,
     written: Written,
     /// What the upstream has said so far, where this is the reply to the removal of the other spelling.
@@ -46,18 +47,9 @@ impl Said {
 }
 
 /// The removal of an entry.
-pub struct Delete {
+struct Delete {
     label: NamespaceLabel,
     written: Written,
-}
-
-/// How a command that stores is answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
-    /// OK, or nil.
-    Single,
-    /// How many were stored.
-    Count,
 }
 
 /// FCA.SET, FCA.MSET.
@@ -153,17 +145,17 @@ fn send(
     write: &Write,
 ) {
     let twin = entry.twin_key();
-    let (label, written) = (entry.namespace.label, near::written_entry(call.client, entry.key(), twin.as_deref()));
+    let (label, written) = (entry.namespace.label, tell::written_entry(call.client, entry.key(), twin.as_deref()));
     // Not stored, as far as is known, until the first reply has come: the second may come over another connection.
     let said = twin.as_ref().map(|_| Said::Nothing);
-    let step = Step::Store(Store { label, written, said });
+    let task = Store { label, written, said };
     let write_first = |out: &mut Vec<u8>| write_store(out, entry.key(), value, write);
-    session.writes += 1;
+    session.untold += 1;
     let Some(twin) = twin else {
-        return lane.push_with(call.deadline, call.waiter(to, step), &[], write_first);
+        return lane.push_with(call.deadline, call.waiter(to, task), &[], write_first);
     };
-    lane.push_with(call.deadline, call.waiter(To::Nowhere, Step::StoreFirst), &[], write_first);
-    lane.push_with(call.deadline, call.waiter(to, step), &[], |out| write_read(out, b"DEL", &twin));
+    lane.push_with(call.deadline, call.waiter(To::Nowhere, Step::Foretell), &[], write_first);
+    lane.push_with(call.deadline, call.waiter(to, task), &[], |out| write_read(out, b"DEL", &twin));
 }
 
 pub(super) fn write_store(out: &mut Vec<u8>, key: &[u8], value: &[u8], write: &Write) {
@@ -178,39 +170,39 @@ pub(super) fn write_store(out: &mut Vec<u8>, key: &[u8], value: &[u8], write: &W
     encode::bulk(out, value);
 }
 
-/// The upstream said whether an entry was stored; the removal of the other spelling is answered next.
-pub(in crate::flow) fn on_stored_first(lane: &Lane<Waiter>, frame: &[u8]) {
-    lane.with_oldest(|waiter| {
-        if let Some(Waiter { step: Step::Store(store), .. }) = waiter {
-            store.said = Some(Said::of(frame));
-        }
-    });
-}
-
-/// The upstream said whether an entry was stored.
-pub(in crate::flow) fn on_stored(turn: Turn<'_>, store: &Store, frame: &[u8]) {
-    near::on_written(turn.client, turn.session, &store.written);
-    let recorder = &turn.client.core.recorder;
-    match store.said.unwrap_or_else(|| Said::of(frame)) {
-        Said::Stored => {
-            recorder.fca_set(store.label, SetResult::Stored);
-            turn.finish(b"+OK\r\n", Outcome::Ok);
-        }
-        Said::Nothing => {
-            recorder.fca_set(store.label, SetResult::Unreachable);
-            turn.finish_nil(Outcome::Unreachable);
-        }
-        Said::Refused => {
-            recorder.fca_set(store.label, SetResult::Refused);
-            turn.finish_nil(Outcome::Error);
+impl Task for Store {
+    /// The upstream said whether an entry was stored, or its other spelling removed.
+    fn on_reply(self: Box<Self>, turn: Turn<'_>, reply: Reply<'_>) {
+        turn.session.told();
+        tell::written(turn.client, &self.written);
+        let recorder = &turn.client.core.recorder;
+        match self.said.unwrap_or_else(|| Said::of(reply.frame)) {
+            Said::Stored => {
+                recorder.fca_set(self.label, SetResult::Stored);
+                turn.finish(b"+OK\r\n", Outcome::Ok);
+            }
+            Said::Nothing => {
+                recorder.fca_set(self.label, SetResult::Unreachable);
+                turn.finish_nil(Outcome::Unreachable);
+            }
+            Said::Refused => {
+                recorder.fca_set(self.label, SetResult::Refused);
+                turn.finish_nil(Outcome::Error);
+            }
         }
     }
-}
 
-/// The upstream did not say whether an entry was stored.
-pub(in crate::flow) fn on_store_failed(turn: Turn<'_>, store: &Store) {
-    turn.client.core.recorder.fca_set(store.label, SetResult::Unreachable);
-    turn.finish_nil(Outcome::Unreachable);
+    /// The upstream did not say: it may have been stored.
+    fn on_failure(self: Box<Self>, turn: Turn<'_>, _: &Failure) {
+        turn.session.told();
+        turn.client.core.recorder.fca_set(self.label, SetResult::Unreachable);
+        turn.finish_nil(Outcome::Unreachable);
+    }
+
+    /// The upstream said whether it was stored; the removal of the other spelling is answered next.
+    fn foretold(&mut self, frame: &[u8]) {
+        self.said = Some(Said::of(frame));
+    }
 }
 
 /// FCA.DEL.
@@ -233,10 +225,10 @@ pub(super) fn delete(
             let gather = Gather::count(slot, call.family, call.deadline, entries.len() as u32);
             for (index, entry) in entries.iter().enumerate() {
                 let twin = entry.twin_key();
-                let written = near::written_entry(call.client, entry.key(), twin.as_deref());
-                let step = Step::Delete(Delete { label: entry.namespace.label, written });
-                let waiter = call.waiter(To::Part(Rc::clone(&gather), index as u32), step);
-                session.writes += 1;
+                let written = tell::written_entry(call.client, entry.key(), twin.as_deref());
+                let task = Delete { label: entry.namespace.label, written };
+                let waiter = call.waiter(To::Part(Rc::clone(&gather), index as u32), task);
+                session.untold += 1;
                 lane.push_with(call.deadline, waiter, &[], |out| write_delete(out, entry.key(), twin.as_deref()));
             }
         }
@@ -258,15 +250,23 @@ pub(super) fn write_delete(out: &mut Vec<u8>, key: &[u8], twin: Option<&[u8]>) {
     }
 }
 
-/// The upstream said how many spellings of an entry were removed.
-pub(in crate::flow) fn on_deleted(turn: Turn<'_>, delete: &Delete, frame: &[u8]) {
-    near::on_written(turn.client, turn.session, &delete.written);
-    match frame[0] {
-        b':' => {
-            turn.client.core.recorder.fca_deleted(delete.label, u64::from(frame != b":0\r\n"));
-            turn.finish(frame, Outcome::Ok);
+impl Task for Delete {
+    /// The upstream said how many spellings of an entry were removed.
+    fn on_reply(self: Box<Self>, turn: Turn<'_>, reply: Reply<'_>) {
+        turn.session.told();
+        tell::written(turn.client, &self.written);
+        match reply.frame[0] {
+            b':' => {
+                turn.client.core.recorder.fca_deleted(self.label, u64::from(reply.frame != b":0\r\n"));
+                turn.finish(reply.frame, Outcome::Ok);
+            }
+            _ if is_outage(reply.frame) => turn.finish_nil(Outcome::Unreachable),
+            _ => turn.finish_nil(Outcome::Error),
         }
-        _ if is_outage(frame) => turn.finish_nil(Outcome::Unreachable),
-        _ => turn.finish_nil(Outcome::Error),
+    }
+
+    fn on_failure(self: Box<Self>, turn: Turn<'_>, _: &Failure) {
+        turn.session.told();
+        turn.finish_nil(Outcome::Unreachable);
     }
 }

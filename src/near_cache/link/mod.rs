@@ -294,6 +294,8 @@ impl Link {
         let fence = match (awaited.what, words) {
             // The name is for people; a user who may not give one is served all the same.
             (What::Name, _) | (What::Life, None) => return Ok(None),
+            // Nobody has to be allowed all keys of a prefix: those that he may read he may ask about.
+            (What::Life, Some(words)) if begins(&words, &["NOPERM"]) && words.contains("key") => return Ok(None),
             (What::Tracking, None) if is_word(frame, b"OK") => {
                 self.state = State::Tracking;
                 return Ok(Some(LinkEvent::Tracking { sent }));

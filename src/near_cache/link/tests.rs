@@ -166,6 +166,14 @@ fn a_server_that_cannot_track_is_told_from_one_that_cannot_now() {
     let said = |replies: &[u8]| hear(&mut Link::new(&[], TIMEOUT, start()), &[b"+OK\r\n", replies].concat());
     let words = "NOPERM this user has no permissions to run the 'pttl' command";
     assert_eq!(said(format!("-{words}\r\n").as_bytes()), Err(LinkError::Refused(words.to_owned())));
+    for words in [
+        "NOPERM this user has no permissions to access one of the keys used as arguments",
+        "NOPERM No permissions to access a key",
+        "NOPERM User app has no permissions to access the 'fca:' key",
+    ] {
+        let heard = said(format!("-{words}\r\n+OK\r\n").as_bytes());
+        assert!(matches!(heard.as_deref(), Ok([Heard::Tracking(_)])), "{words}: {heard:?}");
+    }
     let said = |replies: &[u8]| said(&[b":-2\r\n", replies].concat());
     for words in ["ERR unknown subcommand 'TRACKING'", "NOPERM this user has no permissions", "ERR Prefix overlaps"] {
         assert_eq!(said(format!("-{words}\r\n").as_bytes()), Err(LinkError::Refused(words.to_owned())));

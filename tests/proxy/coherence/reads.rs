@@ -1,7 +1,8 @@
 //! What a read keeps, what it is served, and that nobody's reads go backwards.
 
-use super::{Bench, LONG_SILENCE, count, hits, key_of, large};
+use super::{Bench, LONG_SILENCE, count, hits, key_of, large, tracking_proxy};
 use crate::support::fault::{Carries, Direction};
+use crate::support::redis::Redis;
 use crate::support::value::Value;
 use crate::support::wait::{SOON, wait_until};
 
@@ -84,9 +85,11 @@ fn values_that_are_too_large_and_keys_that_are_not_tracked_are_not_kept() {
     let bench = Bench::start("value_bytes_max = \"1KiB\"\nprefixes = [\"fca:\", \"session:\"]");
     let mut direct = bench.redis.client();
     let mut client = bench.proxy.client();
-    let (small, over, far_over) = ("x".repeat(900), "x".repeat(1100), large("x"));
+    let (small, far_over) = ("x".repeat(900), large("x"));
+    let (largest, over) = ("x".repeat(1024), "x".repeat(1025));
     for (key, value, is_kept) in [
         ("fca:small", &small, true),
+        ("fca:largest", &largest, true),
         ("session:small", &small, true),
         ("fca:over", &over, false),
         ("fca:far-over", &far_over, false),
@@ -108,6 +111,23 @@ fn values_that_are_too_large_and_keys_that_are_not_tracked_are_not_kept() {
     // What grows past the limit makes room, too.
     assert_eq!(client.command(["APPEND", "fca:small", &small]), Value::Integer(1800));
     assert_eq!(client.command(["GET", "fca:small"]), Value::bulk(small.repeat(2)));
+}
+
+#[test]
+fn a_value_that_would_be_passed_on_in_pieces_is_kept_where_the_configuration_says_so() {
+    let bench = Bench::start("value_bytes_max = \"2MiB\"");
+    let question = "how";
+    let key = key_of(&bench.proxy, question);
+    for bytes in [300 << 10, 2 << 20] {
+        let value = "x".repeat(bytes);
+        bench.keep(&key, &value);
+        let gets = bench.gets();
+        for mut reader in bench.readers() {
+            assert_eq!(reader.command(["GET", &key]), Value::bulk(&value));
+            assert_eq!(reader.command(["FCA.GET", "faq", question]), Value::bulk(&value));
+        }
+        assert_eq!(bench.gets(), gets, "{bytes} bytes");
+    }
 }
 
 #[test]
@@ -228,6 +248,29 @@ fn a_question_found_in_its_other_spelling_is_not_the_keys_value() {
 }
 
 #[test]
+fn two_spellings_that_a_reload_tells_apart_have_an_answer_each() {
+    let redis = Redis::start();
+    let proxy = tracking_proxy(redis.url(), "");
+    let mut client = proxy.client();
+    assert_eq!(client.command(["FCA.SET", "faq", "how?", "value"]), Value::ok());
+    wait_until(SOON, "it is served in the other spelling", || {
+        assert_eq!(client.command(["FCA.GET", "faq", "how"]), Value::bulk("value"));
+        hits(&proxy) > 0.0
+    });
+    proxy.reload_with(&format!("upstream.url = \"{}\"\n[namespaces.faq]\nquestion_mark = \"distinct\"\n", redis.url()));
+    let reloads = || proxy.metrics().sum("fca_proxy_config_reloads_total");
+    wait_until(SOON, "the configuration is reloaded", || reloads() > 0.0);
+    // Each worker hears of it by a message of its own, in front of which no client's can be.
+    for mut client in [proxy.client(), proxy.client(), proxy.client(), proxy.client()] {
+        wait_until(SOON, "the other spelling is another question", || {
+            client.command(["FCA.GET", "faq", "how"]).is_nil()
+        });
+        assert_eq!(client.command(["FCA.MGET", "faq", "how"]), Value::Array(vec![Value::Nil]));
+        assert_eq!(client.command(["FCA.GET", "faq", "how?"]), Value::bulk("value"));
+    }
+}
+
+#[test]
 fn a_direct_write_is_seen_although_nobody_of_ours_wrote() {
     let bench = Bench::start("");
     let mut readers = bench.readers();
@@ -262,7 +305,7 @@ fn a_direct_write_is_seen_although_nobody_of_ours_wrote() {
 fn many_values_stay_within_the_bytes() {
     const VALUE_BYTES: usize = 4000;
     const VALUES: usize = 1000;
-    let bench = Bench::start("bytes = \"1MiB\"\nvalue_bytes_max = \"8KiB\"");
+    let bench = Bench::start("memory = \"1MiB\"\nvalue_bytes_max = \"8KiB\"");
     let value = "x".repeat(VALUE_BYTES);
     let mut client = bench.proxy.client();
     let keys: Vec<String> = (0..VALUES).map(|number| format!("fca:{number}")).collect();

@@ -4,12 +4,24 @@
 //! them, so that a program that reads them by name or by place finds them. What the proxy does not keep per client (the
 //! sizes of its buffers, say) is 0.
 
-use super::select::ClientKind;
-use crate::flow::Client;
+use super::Client;
 use crate::resp::Protocol;
 use crate::session::{Ending, Mode, Session, Transaction};
 use std::os::fd::AsRawFd;
 use std::time::Instant;
+
+/// What kind of client one is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientKind {
+    /// One that asks and is answered.
+    Normal,
+    /// The primary that a replica follows; no client of the proxy is one.
+    Master,
+    /// A replica; no client of the proxy is one.
+    Replica,
+    /// One that has subscribed to something.
+    PubSub,
+}
 
 /// Who a session is logged in as.
 pub(super) fn user(session: &Session) -> String {
@@ -22,7 +34,7 @@ pub(super) fn kind(session: &Session) -> ClientKind {
 }
 
 /// The line of one client (<https://redis.io/docs/latest/commands/client-list/>).
-pub(in crate::flow) fn client_line(client: &Client, session: &Session, now: Instant) -> String {
+pub(super) fn client_line(client: &Client, session: &Session, now: Instant) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let seconds_since = |then: Instant| now.saturating_duration_since(then).as_secs();
     let subscriptions = session.modes.subscriptions;
@@ -60,7 +72,7 @@ pub(in crate::flow) fn client_line(client: &Client, session: &Session, now: Inst
 }
 
 /// Where a client's invalidations go: -1 when it does not track, 0 to itself.
-pub(in crate::flow) fn redirect(session: &Session) -> i64 {
+pub(super) fn redirect(session: &Session) -> i64 {
     match session.modes.redirect {
         _ if !session.modes.has(Mode::Tracking) => -1,
         target => target.and_then(|id| i64::try_from(id).ok()).unwrap_or(0),
