@@ -4,7 +4,7 @@
 //! task; a socket that takes no more is left to that task. Holds no buffer while nothing is to be written.
 
 use super::{Core, Route, Waiter, exclusive};
-use crate::metrics::{Counter, Limit};
+use crate::metrics::{Counter, Limit, Took};
 use crate::near_cache::Written;
 use crate::resp::ReplyError;
 use crate::session::{Ending, Mode, Session, Slot};
@@ -14,7 +14,7 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tokio::net::TcpStream;
 
 /// One client of a worker.
@@ -137,10 +137,19 @@ impl Client {
     }
 
     /// How long a request has taken whose budget ends at `deadline`.
-    #[inline]
-    pub(super) fn took(&self, deadline: Instant, now: Instant) -> Duration {
+    #[inline(always)]
+    pub(super) fn took(&self, deadline: Instant, now: Instant) -> Took {
+        match self.core.took.get() {
+            Some((known, at, took)) if known == deadline && at == now => took,
+            _ => self.took_anew(deadline, now),
+        }
+    }
+
+    fn took_anew(&self, deadline: Instant, now: Instant) -> Took {
         let began = deadline.checked_sub(self.core.settings.borrow().timeout);
-        now.saturating_duration_since(began.unwrap_or(now))
+        let took = now.saturating_duration_since(began.unwrap_or(now)).into();
+        self.core.took.set(Some((deadline, now, took)));
+        took
     }
 
     /// Puts a reply into its place, to be written at the end of the turn.

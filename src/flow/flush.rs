@@ -182,7 +182,7 @@ impl Work for Flushing {
         recorder.add(Counter::Flushes, 1);
         let now = clock::now();
         let deadline = now + client.core.settings.borrow().timeout;
-        let (to, family, took) = (To::Slot(*slot), *family, Duration::ZERO);
+        let (to, family, took) = (To::Slot(*slot), *family, Duration::ZERO.into());
         Turn { client, session, to, family, deadline, took, now }.finish(&reply, Outcome::Ok);
         false
     }

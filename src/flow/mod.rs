@@ -50,7 +50,7 @@ pub use step::Waiter;
 pub use stream::{Begun, Upload, begin};
 
 use crate::command::Learned;
-use crate::metrics::{Counter, Recorder, Registry};
+use crate::metrics::{Counter, Recorder, Registry, Took};
 use crate::near_cache::NearCache;
 use crate::upstream::{Failure, Lane, LaneKey, Made, Node, NodeState, NodeStatus, Popped, Replies, Room};
 use std::cell::{Cell, RefCell};
@@ -94,6 +94,9 @@ pub struct Core {
     flushing: RefCell<Vec<Rc<Client>>>,
     /// Output buffers that no session uses.
     buffers: RefCell<Vec<Vec<u8>>>,
+    /// How long a request took that had this deadline and was answered at this time. Those that a client sends together
+    /// have one deadline, and their replies mostly come together.
+    took: Cell<Option<(Instant, Instant, Took)>>,
     /// Room for a key's text while it is derived.
     text: RefCell<Vec<u8>>,
     /// Whether the program is ending: sessions close once they are answered.
@@ -125,6 +128,7 @@ impl Core {
             dirty: RefCell::default(),
             flushing: RefCell::default(),
             buffers: RefCell::default(),
+            took: Cell::default(),
             text: RefCell::default(),
             draining: Cell::new(false),
         })

@@ -7,12 +7,12 @@
 use super::Client;
 use super::gather::Gather;
 use crate::config::OnUnreachable;
-use crate::metrics::{Family, Outcome};
+use crate::metrics::{Family, Outcome, Took};
 use crate::resp::{Protocol, encode};
 use crate::session::{Session, Slot, Subscription};
 use crate::upstream::{Failure, Lane, Popped};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// What an upstream command was sent for.
 pub struct Waiter {
@@ -108,7 +108,7 @@ pub(super) struct Turn<'a> {
     pub(super) family: Family,
     pub(super) deadline: Instant,
     /// How long the request has taken until now.
-    pub(super) took: Duration,
+    pub(super) took: Took,
     pub(super) now: Instant,
 }
 
@@ -213,6 +213,13 @@ pub(super) fn on_reply(lane: &Rc<Lane<Waiter>>, answered: Popped<Waiter>, note: 
     session.timed_out = false;
     let took = client.took(deadline, now);
     client.core.recorder.upstream_round_trip(took);
+    // Most replies: without the moves that a turn takes.
+    if let (Step::Forward, &To::Slot(slot)) = (&step, &to)
+        && frame[0] != b'-'
+    {
+        client.core.recorder.request(family, Outcome::Ok, took);
+        return client.fill(session, slot, frame);
+    }
     let turn = Turn { client: &client, session, to, family, deadline, took, now };
     match step {
         Step::Forward => turn.finish_forwarded(frame),

@@ -57,10 +57,25 @@ impl Histogram {
 
     /// Counts one observation. Only the owning thread calls this.
     #[inline]
-    pub(super) fn observe(&self, took: Duration) {
+    pub(super) fn observe(&self, took: Took) {
+        self.buckets[took.bucket].add(1);
+        self.sum.add(took.nanos);
+    }
+}
+
+/// A duration as histograms count it: one that several requests took is looked at once.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Took {
+    /// The bucket that it belongs to.
+    bucket: usize,
+    nanos: f64,
+}
+
+impl From<Duration> for Took {
+    #[inline]
+    fn from(took: Duration) -> Self {
         let nanos = took.as_secs().min(SECONDS_MAX) * 1_000_000_000 + u64::from(took.subsec_nanos());
-        self.buckets[bucket_of(nanos)].add(1);
-        self.sum.add(nanos as f64);
+        Self { bucket: bucket_of(nanos), nanos: nanos as f64 }
     }
 }
 

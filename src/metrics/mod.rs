@@ -16,7 +16,7 @@ mod registry;
 mod totals;
 
 pub use catalog::{Counter, Gauge, Kind, Metric, catalog};
-pub use histogram::EDGES_NS;
+pub use histogram::{EDGES_NS, Took};
 pub use labels::{Family, GetResult, Limit, Outcome, SetResult};
 pub use namespaces::{NAMESPACES_MAX, NamespaceLabel, OTHER_NAMESPACES};
 pub use observed::{NearCacheState, Observed, StoreUse};

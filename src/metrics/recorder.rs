@@ -6,10 +6,9 @@
 
 use super::catalog::{Counter, Gauge};
 use super::cell::Cell;
-use super::histogram::Histogram;
+use super::histogram::{Histogram, Took};
 use super::labels::{Family, GetResult, Limit, Outcome, SetResult};
 use super::namespaces::{NAMESPACES_MAX, NamespaceLabel};
-use std::time::Duration;
 
 /// The counts of one thread: a worker, or the control thread.
 ///
@@ -52,15 +51,15 @@ impl Recorder {
 
     /// Counts a request whose reply is ready, and how long that took since it had arrived whole.
     #[inline]
-    pub fn request(&self, family: Family, outcome: Outcome, took: Duration) {
+    pub fn request(&self, family: Family, outcome: Outcome, took: impl Into<Took>) {
         self.requests[family as usize][outcome as usize].add(1);
-        self.request_times[family as usize].observe(took);
+        self.request_times[family as usize].observe(took.into());
     }
 
     /// Counts a reply of the upstream, and how long it took since its request was handed to the connection.
     #[inline]
-    pub fn upstream_round_trip(&self, took: Duration) {
-        self.round_trips.observe(took);
+    pub fn upstream_round_trip(&self, took: impl Into<Took>) {
+        self.round_trips.observe(took.into());
     }
 
     /// Counts the look-up of one query: once for `FCA.GET`, once for each query of `FCA.MGET`.

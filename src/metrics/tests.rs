@@ -55,7 +55,7 @@ proptest! {
         let halves = [Histogram::new(), Histogram::new()];
         let mut expected = [0; BUCKETS];
         for (index, &nanos) in nanos.iter().enumerate() {
-            halves[index % 2].observe(Duration::from_nanos(nanos));
+            halves[index % 2].observe(Duration::from_nanos(nanos).into());
             expected[bucket_by_search(nanos)] += 1;
         }
         let mut distribution = Distribution::default();
@@ -70,7 +70,7 @@ proptest! {
 #[test]
 fn the_longest_time_there_is_goes_into_the_last_bucket() {
     let histogram = Histogram::new();
-    histogram.observe(Duration::MAX);
+    histogram.observe(Duration::MAX.into());
     let mut distribution = Distribution::default();
     distribution.add(&histogram);
     assert_eq!(distribution.buckets[BUCKETS - 1], 1);

@@ -289,8 +289,12 @@ impl NearCache {
     /// The upstream answered a read of a tracked key, whether or not the answer was to be kept (`stamp`). To be called
     /// before anybody is given the answer.
     pub fn answered(&self, hash: KeyHash, key: &[u8], stamp: Option<Stamp>, answer: &Answer<'_>) -> Kept {
-        let bytes = |frame: &[u8]| payload(frame).map_or(frame.len(), <[u8]>::len);
-        let too_large = matches!(answer, Answer::Value(frame, _) if bytes(frame) > self.options.value_bytes_max);
+        // Nearly every frame is short enough with its header: only a long one is looked into.
+        let exceeds = |frame: &[u8]| {
+            let bytes_max = self.options.value_bytes_max;
+            frame.len() > bytes_max && payload(frame).is_none_or(|value| value.len() > bytes_max)
+        };
+        let too_large = matches!(answer, Answer::Value(frame, _) if exceeds(frame));
         let stamp = stamp.filter(|_| !too_large);
         let life_max = match self.is_untracked.load(Ordering::Relaxed) {
             false => self.options.ttl_max,

@@ -33,7 +33,24 @@ pub(super) fn read(buffer: &[u8], at: usize) -> Line {
     read_any(buffer, at)
 }
 
+/// How many digits are read without looking for an overflow.
+const SHORT_DIGITS_MAX: usize = 9;
+
 fn read_any(buffer: &[u8], at: usize) -> Line {
+    let (mut value, mut digits) = (0_u32, 0);
+    while let Some(digit) = buffer.get(at + digits).map(|b| b.wrapping_sub(b'0')).filter(|digit| *digit < 10)
+        && digits < SHORT_DIGITS_MAX
+    {
+        (value, digits) = (value * 10 + u32::from(digit), digits + 1);
+    }
+    let ends = buffer.get(at + digits..).is_some_and(|rest| rest.starts_with(b"\r\n"));
+    if ends && digits > 1 && buffer[at] != b'0' {
+        return Line::Number(i64::from(value), at + digits + 2);
+    }
+    read_strictly(buffer, at)
+}
+
+fn read_strictly(buffer: &[u8], at: usize) -> Line {
     let rest = &buffer[at.min(buffer.len())..];
     let line = &rest[..rest.len().min(HEADER_BYTES_MAX)];
     let Some(end) = line.iter().position(|&b| b == b'\r') else {
@@ -81,6 +98,15 @@ mod tests {
             (b"7\r\nx", Line::Number(7, 3)),
             (b"64\r\n", Line::Number(64, 4)),
             (b"512\r\n", Line::Number(512, 5)),
+            (b"1024\r\n*", Line::Number(1024, 6)),
+            (b"123456789\r\n", Line::Number(123_456_789, 11)),
+            (b"1234567890\r\n", Line::Number(1_234_567_890, 12)),
+            (b"0512\r\n", Line::Invalid),
+            (b"00\r\n", Line::Invalid),
+            (b"512\r", Line::Partial),
+            (b"512\rx", Line::Invalid),
+            (b"512 \r\n", Line::Invalid),
+            (b"512", Line::Partial),
             (b"-1\r\n", Line::Number(-1, 4)),
             (b"9223372036854775807\r\n", Line::Number(i64::MAX, 21)),
             (b"-9223372036854775808\r\n", Line::Number(i64::MIN, 22)),

@@ -59,8 +59,17 @@ impl ReplyScanner {
     ///
     /// # Errors
     /// The bytes are no reply; nothing behind them can be trusted.
-    #[inline]
+    #[inline(always)]
     pub fn scan(&mut self, buffer: &[u8]) -> Result<Option<usize>, BadReply> {
+        if self.todo == 0
+            && let Some(length) = whole(buffer)
+        {
+            return Ok(Some(length));
+        }
+        self.scan_any(buffer)
+    }
+
+    fn scan_any(&mut self, buffer: &[u8]) -> Result<Option<usize>, BadReply> {
         let (mut at, mut todo) = if self.todo == 0 { (0, 1) } else { (self.at, self.todo) };
         let declared = loop {
             let Some(&kind) = buffer.get(at) else { break at };
@@ -153,6 +162,23 @@ impl ReplyScanner {
         if self.todo == 0 { 0 } else { self.declared }
     }
 }
+
+/// The length of what nearly every reply is, if it is there whole: a value, a nil, or OK.
+#[inline(always)]
+fn whole(buffer: &[u8]) -> Option<usize> {
+    if buffer.first() != Some(&b'$') {
+        return buffer.starts_with(OK).then_some(OK.len());
+    }
+    let Line::Number(length, start) = number::read(buffer, 1) else { return None };
+    if length == -1 {
+        return Some(start);
+    }
+    let end = start.checked_add(usize::try_from(length).ok()?)?;
+    let is_whole = buffer.get(end..)?.starts_with(b"\r\n");
+    is_whole.then_some(end + 2)
+}
+
+const OK: &[u8] = b"+OK\r\n";
 
 /// The text of one whole bulk or verbatim string, a verbatim string's without its format; `None` for a nil and anything
 /// else.

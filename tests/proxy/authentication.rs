@@ -198,7 +198,7 @@ fn a_password_that_was_changed_is_refused_although_a_connection_with_it_lives() 
 #[test]
 fn a_changed_password_is_not_let_in_by_a_server_that_is_slow_to_say_so() {
     let redis = redis_with_users(None);
-    let proxy = Proxy::in_front_of(redis.url());
+    let proxy = Proxy::with_short_patience(redis.url());
     let mut early = proxy.client();
     wait_until(SOON, "the upstream is there", || {
         early.say("AUTH alice pa") == Value::ok() && whoami(&mut early) == "alice"
@@ -367,7 +367,7 @@ fn a_thousand_guesses_leave_nothing_behind() {
 #[test]
 fn a_login_while_the_server_is_gone_is_judged_once_it_is_back() {
     let mut redis = redis_with_users(None);
-    let proxy = Proxy::in_front_of(redis.url());
+    let proxy = Proxy::patient(redis.url());
     let (mut right, mut wrong, mut hello, mut held) = (proxy.client(), proxy.client(), proxy.client(), proxy.client());
     wait_until(SOON, "the upstream is there", || right.say("SET shared x") == Value::ok());
     redis.kill();
@@ -401,7 +401,7 @@ fn a_login_while_the_server_is_gone_is_judged_once_it_is_back() {
 fn sessions_that_logged_in_during_an_outage_share_a_connection_again() {
     const SESSIONS: usize = 60;
     let mut redis = redis_with_users(None);
-    let proxy = Proxy::in_front_of(redis.url());
+    let proxy = Proxy::patient(redis.url());
     let mut sessions: Vec<_> = (0..SESSIONS).map(|_| proxy.client()).collect();
     redis.kill();
     for session in &mut sessions {

@@ -1,7 +1,7 @@
 //! Commands that wait in the server, and their clients: who waits, who does not, and what is left when they go.
 
 use crate::support::client::Client;
-use crate::support::proxy::{Proxy, ProxyOptions};
+use crate::support::proxy::{Proxy, SHORT};
 use crate::support::redis::{Redis, RedisOptions};
 use crate::support::value::Value;
 use crate::support::wait::{SOON, wait_until};
@@ -29,8 +29,7 @@ const WAITING: [(&str, &str); 10] = [
 #[test]
 fn a_waiting_client_holds_nobody_up_and_is_woken() {
     let redis = Redis::start();
-    // A budget that a waiting command outlives.
-    let proxy = Proxy::in_front_of(redis.url());
+    let proxy = Proxy::patient(redis.url());
     for connect in [Proxy::client, Proxy::client_resp3] {
         let (mut waiting, mut other, mut direct) = (connect(&proxy), proxy.client(), redis.client());
         for (command, wakes) in WAITING {
@@ -50,9 +49,27 @@ fn a_waiting_client_holds_nobody_up_and_is_woken() {
 }
 
 #[test]
+fn a_waiting_client_outlives_the_budget_and_what_waits_with_it_too() {
+    let redis = Redis::start();
+    let proxy = Proxy::with_short_patience(redis.url());
+    let (mut for_ever, mut for_a_while, mut direct) = (proxy.client(), proxy.client_resp3(), redis.client());
+    for_ever.send_raw(b"BLPOP l 0\r\nGET k\r\n");
+    for_a_while.send_raw(format!("BLPOP m {}\r\nGET k\r\n", SHORT.as_secs_f64() + 0.3));
+    wait_for_blocked(&redis, 2);
+    assert_eq!(direct.say("SET k v"), Value::ok());
+    assert!(for_ever.hears_nothing_for(SHORT + SHORT / 4));
+    assert_eq!(for_a_while.reply(), Value::Nil);
+    assert_eq!(direct.say("RPUSH l v"), Value::Integer(1));
+    assert_eq!(for_ever.reply(), Value::bulks(["l", "v"]));
+    for client in [&mut for_ever, &mut for_a_while] {
+        assert_eq!(client.reply(), Value::bulk("v"));
+    }
+}
+
+#[test]
 fn a_time_that_is_up_is_answered_as_redis_does() {
     let redis = Redis::start();
-    let proxy = Proxy::in_front_of(redis.url());
+    let proxy = Proxy::patient(redis.url());
     for (mut client, mut direct) in
         [(proxy.client(), redis.client()), (proxy.client_resp3(), Client::connect_resp3(redis.address()))]
     {
@@ -166,7 +183,7 @@ fn nothing_waits_inside_a_transaction() {
 #[test]
 fn who_waits_is_answered_nil_when_redis_goes() {
     let mut redis = Redis::start();
-    let proxy = Proxy::in_front_of(redis.url());
+    let proxy = Proxy::patient(redis.url());
     let mut clients: Vec<Client> = (0..4).map(|_| proxy.client()).collect();
     for (client, line) in
         clients.iter_mut().zip(["BLPOP l 0", "BLMOVE a b LEFT LEFT 0", "BZPOPMIN z 60", "XREAD BLOCK 0 STREAMS x $"])
@@ -193,16 +210,17 @@ fn who_waits_is_answered_nil_when_redis_goes() {
 #[test]
 fn a_frozen_redis_costs_a_waiting_client_its_own_time_and_the_budget() {
     let redis = Redis::start();
-    let proxy = Proxy::in_front_of(redis.url());
+    let proxy = Proxy::with_short_patience(redis.url());
     let mut client = proxy.client();
-    client.send(["BLPOP", "l", "0.2"]);
+    client.send(["BLPOP", "l", "3"]);
     wait_for_blocked(&redis, 1);
     redis.stop();
     assert!(client.reply().is_nil());
     redis.cont();
-    wait_until(SOON, "Redis is back", || client.say("RPUSH l v") == Value::Integer(1));
     // The connection on which it waited was ended, so nobody takes the element.
     wait_for_blocked(&redis, 0);
+    wait_until(SOON, "Redis is back", || client.say("SET k v") == Value::ok());
+    assert_eq!(client.say("RPUSH l v"), Value::Integer(1));
     assert_eq!(client.say("LLEN l"), Value::Integer(1));
 }
 
@@ -214,7 +232,7 @@ fn without_an_upstream_nobody_waits() {
     assert_eq!(client.raw_reply(), b"*-1\r\n", "as when its time is up");
     client.send(["BLMOVE", "a", "b", "LEFT", "LEFT", "0"]);
     assert_eq!(client.raw_reply(), b"$-1\r\n");
-    let embedded = Proxy::start(ProxyOptions::default());
+    let embedded = Proxy::embedded();
     assert!(embedded.client().say("BLPOP l 0").text().starts_with("ERR unknown command 'BLPOP'"));
 }
 

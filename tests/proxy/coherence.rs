@@ -34,7 +34,7 @@ use crate::support::value::Value;
 use crate::support::wait::{SOON, wait_until};
 
 /// Longer than any test holds the link: what is served meanwhile is right by what the proxy's own clients say alone.
-const LONG_SILENCE: &str = "link_timeout = \"30s\"";
+const LONG_SILENCE: &str = "link_timeout = \"60s\"";
 
 /// A Redis, a proxy before it, and a pipe between them.
 struct Bench {

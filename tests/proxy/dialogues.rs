@@ -94,7 +94,7 @@ fn a_library_stays_connected_when_the_upstream_goes_away_in_the_middle() {
     let mut faults = Vec::new();
     for mut dialogue in dialogues(Upstream::Away) {
         let pipe = Pipe::to(redis.address());
-        let proxy = Proxy::in_front_of(pipe.url());
+        let proxy = Proxy::patient(pipe.url());
         // What follows is judged by what may be answered without an upstream; before it, the live test compares.
         dialogue.goes_away_at = Some(dialogue.steps.len() / 2);
         let played = play_until(proxy.address(), &dialogue, &|| {

@@ -227,16 +227,20 @@ fn every_entry_has_a_ttl_within_its_bounds(store: Store) {
 fn entries_end_when_their_time_is_up(store: Store) {
     let bench = Bench::on(store);
     let mut client = bench.proxy.client();
-    let begun = Instant::now();
-    assert_eq!(client.command(["FCA.SET", "faq", "brief", "v", "PX", "300"]), Value::ok());
-    let mut read = client.command(["FCA.GET", "faq", "brief"]);
-    assert_eq!(read, Value::bulk("v"));
-    wait_until(SOON, "it ends", || {
-        read = client.command(["FCA.GET", "faq", "brief"]);
-        assert!(read.is_nil() || read == Value::bulk("v"));
-        read.is_nil()
+    let (mut begun, mut reads) = (Instant::now(), 0);
+    // Again, where the machine takes all of its time.
+    wait_until(SOON, "it is read while it lives", || {
+        begun = Instant::now();
+        assert_eq!(client.command(["FCA.SET", "faq", "brief", "v", "PX", "300"]), Value::ok());
+        wait_until(SOON, "it ends", || {
+            let read = client.command(["FCA.GET", "faq", "brief"]);
+            assert!(read.is_nil() || read == Value::bulk("v"));
+            reads += u32::from(!read.is_nil());
+            read.is_nil()
+        });
+        assert!(begun.elapsed() >= Duration::from_millis(290), "not before its time: {:?}", begun.elapsed());
+        reads > 0
     });
-    assert!(begun.elapsed() >= Duration::from_millis(290), "not before its time: {:?}", begun.elapsed());
     assert_eq!(client.command(["FCA.TTL", "faq", "brief"]), Value::Integer(-2));
 }
 
@@ -433,10 +437,16 @@ fn two_hundred_thousand_keys_are_flushed_and_nobody_waits(store: Store) {
 /// Fills the namespace `many` with so many entries.
 fn fill(bench: &Bench, keys: i64) {
     const BATCH: i64 = 2000;
+    const SCRIPT_KEYS: i64 = 10_000;
     let mut direct = bench.direct();
     if bench.redis.is_some() {
-        let script = "for i = 1, ARGV[1] do redis.call('SETEX', string.format('fca:many:%016x', i), 300, 'v') end";
-        direct.command(["EVAL", script, "0", &keys.to_string()]);
+        let script =
+            "for i = ARGV[1], ARGV[2] do redis.call('SETEX', string.format('fca:many:%016x', i), 300, 'v') end";
+        // In parts: whoever connects while a script runs for five seconds is told BUSY.
+        for first in (1..=keys).step_by(SCRIPT_KEYS as usize) {
+            let last = keys.min(first + SCRIPT_KEYS - 1);
+            assert!(direct.command(["EVAL", script, "0", &first.to_string(), &last.to_string()]).is_nil());
+        }
     } else {
         for first in (0..keys).step_by(BATCH as usize) {
             let requests: Vec<u8> = (first..first + BATCH)

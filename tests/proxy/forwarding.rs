@@ -5,7 +5,7 @@
 //! no order of a hash table.
 
 use crate::support::client::{Client, encode};
-use crate::support::proxy::{Proxy, ProxyOptions};
+use crate::support::proxy::{Patience, Proxy, ProxyOptions};
 use crate::support::random::Random;
 use crate::support::redis::Redis;
 use crate::support::value::Value;
@@ -726,6 +726,7 @@ fn a_transaction_that_ran_out_of_time_is_not_executed_by_the_next_one() {
     let proxy = Proxy::start(ProxyOptions {
         upstream: Some(redis.url()),
         arguments: vec!["--workers", "1"],
+        patience: Patience::Short,
         ..ProxyOptions::default()
     });
     let (mut first, mut second) = (proxy.client(), proxy.client());
@@ -865,7 +866,12 @@ fn transactions_ride_on_connections_that_are_used_again() {
     const CLIENTS: usize = 40;
     const ROUNDS: usize = 30;
     let redis = Redis::start();
-    let proxy = Proxy::patient(redis.url());
+    let proxy = Proxy::start(ProxyOptions {
+        upstream: Some(redis.url()),
+        config: "near_cache.enabled = false".to_owned(),
+        patience: Patience::Long,
+        ..ProxyOptions::default()
+    });
     let mut info = redis.client();
     let mut received = || {
         let stats = info.say("INFO stats");
@@ -874,6 +880,10 @@ fn transactions_ride_on_connections_that_are_used_again() {
         line.and_then(|count| count.trim().parse::<u64>().ok()).expect("a count")
     };
     let mut clients: Vec<_> = (0..CLIENTS).map(|_| proxy.client()).collect();
+    for client in &mut clients {
+        // Over the connection that each worker makes by itself.
+        assert!(!client.say("GET k").is_error());
+    }
     // All are in the middle of theirs at the same time.
     let mut round = |number: usize| {
         for client in &mut clients {

@@ -4,12 +4,12 @@
 //! configuration; each failure says why on stderr.
 
 use crate::support::peer::Peer;
-use crate::support::proxy::{Proxy, ProxyOptions, run_to_end};
+use crate::support::proxy::{Patience, Proxy, ProxyOptions, run_to_end};
 use crate::support::redis::Redis;
 use crate::support::value::Value;
 use crate::support::wait::{SOON, wait_until};
 use std::net::TcpListener;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A Redis URL that is well-formed, for tests that never dial it.
 const ANY_UPSTREAM: &str = "redis://127.0.0.1:6379";
@@ -24,7 +24,8 @@ fn sigterm_lets_a_request_in_flight_finish_and_turns_new_clients_away() {
     });
     let mut proxy = Proxy::start(ProxyOptions {
         upstream: Some(peer.url()),
-        config: "[upstream]\ntimeout = \"5s\"\ndead_after = \"5s\"\n".into(),
+        config: "drain = \"20s\"".into(),
+        patience: Patience::Long,
         ..ProxyOptions::default()
     });
     let mut client = proxy.client();
@@ -43,15 +44,15 @@ fn sigterm_lets_a_request_in_flight_finish_and_turns_new_clients_away() {
 
 #[test]
 fn sigterm_does_not_wait_for_clients_that_ask_for_nothing() {
-    let mut proxy = Proxy::embedded();
+    // Longer than the wait for its end.
+    let config = "drain = \"10m\"".to_owned();
+    let mut proxy = Proxy::start(ProxyOptions { config, ..ProxyOptions::default() });
     let mut idle: Vec<_> = (0..20).map(|_| proxy.client()).collect();
     for client in &mut idle {
         assert_eq!(client.command(["PING"]), Value::simple("PONG"));
     }
-    let begun = Instant::now();
     proxy.terminate();
-    assert_eq!(proxy.exit_status(SOON).code(), Some(0));
-    assert!(begun.elapsed() < Duration::from_secs(4), "the drain is for requests, not for idle clients");
+    assert_eq!(proxy.exit_status(SOON).code(), Some(0), "the drain is for requests, not for idle clients");
 }
 
 #[test]
@@ -59,7 +60,7 @@ fn sigterm_gives_up_on_a_request_when_the_drain_is_over() {
     let peer = Peer::falls_silent_after_handshake();
     let mut proxy = Proxy::start(ProxyOptions {
         upstream: Some(peer.url()),
-        config: "drain = \"300ms\"\n[upstream]\ntimeout = \"20s\"\ndead_after = \"20s\"\n".into(),
+        config: "drain = \"300ms\"\n[upstream]\ntimeout = \"1m\"\ndead_after = \"2m\"\n".into(),
         ..ProxyOptions::default()
     });
     let mut client = proxy.client();
@@ -76,6 +77,7 @@ fn sighup_takes_a_good_file_and_keeps_the_running_configuration_over_a_bad_one()
     let mut proxy = Proxy::start(ProxyOptions {
         upstream: Some(redis.url()),
         config: config("\"60s\""),
+        patience: Patience::Long,
         ..ProxyOptions::default()
     });
     let mut client = proxy.client();

@@ -23,6 +23,7 @@ fn it_comes_up_and_says_so_once() {
     let flags = field(&link, "flags");
     assert!(flags.contains('t') && flags.contains('B'), "{link}");
     assert_eq!(state(&proxy), "up");
+    wait_until(SOON, "it is told", || !proxy.log_lines_containing("near cache").is_empty());
     let said = proxy.log_lines_containing("near cache");
     assert!(said.len() == 1 && said[0].contains("near cache is up: keys that begin with fca:"), "{said:#?}");
 }
@@ -94,7 +95,12 @@ fn a_link_that_is_killed_empties_the_near_cache_and_comes_back() {
 #[test]
 fn a_redis_that_is_frozen_closes_it_and_one_that_goes_on_opens_it() {
     let redis = Redis::start();
-    let proxy = Proxy::patient(redis.url());
+    let proxy = Proxy::start(ProxyOptions {
+        upstream: Some(redis.url()),
+        config: "near_cache.link_timeout = \"500ms\"".to_owned(),
+        patience: Patience::Long,
+        ..ProxyOptions::default()
+    });
     wait_until_up(&proxy);
     redis.stop();
     wait_until_down(&proxy);
@@ -113,7 +119,9 @@ fn a_redis_that_is_gone_is_one_line_and_its_return_another() {
     let failures = || proxy.metrics().sum("fca_proxy_upstream_connect_failures_total");
     let so_far = failures();
     wait_until(SOON, "the outage lasts for some attempts", || failures() >= so_far + 4.0);
-    assert_eq!(proxy.log_lines_containing("near cache is down").len(), 1, "{:#?}", proxy.log_lines());
+    let ends = || proxy.log_lines_containing("near cache is down").len();
+    wait_until(SOON, "its end is told", || ends() > 0);
+    assert_eq!(ends(), 1, "{:#?}", proxy.log_lines());
     redis.restart();
     wait_until_up(&proxy);
     wait_until(SOON, "its return is told", || proxy.log_lines_containing("near cache is up").len() == 2);
@@ -140,6 +148,7 @@ fn a_user_without_the_permission_is_one_line_and_is_asked_again_when_its_connect
     let second = link_of(&redis).expect("the connection is held");
     assert_eq!(admin.command(["CLIENT", "KILL", "ID", field(&second, "id")]), Value::Integer(1));
     wait_until_up(&proxy);
+    wait_until(SOON, "its return is told", || !proxy.log_lines_containing("near cache is up").is_empty());
     let said = proxy.log_lines_containing("near cache");
     assert_eq!(said.len(), 2, "{said:#?}");
 }
@@ -213,7 +222,7 @@ fn fca_stats_tells_of_the_near_cache_and_of_one_namespace_does_not() {
 fn with(url: String, config: &str) -> Proxy {
     Proxy::start(ProxyOptions {
         upstream: Some(url),
-        config: format!("near_cache.link_timeout = \"10s\"\n{config}"),
+        config: format!("near_cache.link_timeout = \"60s\"\n{config}"),
         patience: Patience::Long,
         ..ProxyOptions::default()
     })

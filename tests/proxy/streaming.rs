@@ -5,7 +5,7 @@
 
 use crate::support::client::{Client, encode};
 use crate::support::fault::{Direction, Pipe};
-use crate::support::proxy::{Patience, Proxy, ProxyOptions};
+use crate::support::proxy::{Patience, Proxy, ProxyOptions, SHORT};
 use crate::support::random::Random;
 use crate::support::redis::Redis;
 use crate::support::value::Value;
@@ -156,11 +156,12 @@ fn large_replies_of_small_elements_take_no_memory() {
     const ELEMENTS: usize = 1_000_000;
     let redis = Redis::start();
     let proxy = Proxy::patient(redis.url());
-    let fill = format!(
-        "for i = 1, {ELEMENTS}, 1000 do local t = {{}} for j = i, i + 999 do \
-         t[#t + 1] = string.format('%064d', j) end redis.call('RPUSH', 'list', unpack(t)) end"
-    );
-    redis.client().command(["EVAL", &fill, "0"]);
+    let fill = "local t = {} for j = ARGV[1], ARGV[1] + 999 do t[#t + 1] = string.format('%064d', j) end \
+                redis.call('RPUSH', 'list', unpack(t))";
+    let mut direct = redis.client();
+    for first in (1..=ELEMENTS).step_by(1000) {
+        direct.command(["EVAL", fill, "0", &first.to_string()]);
+    }
     let mut expected = format!("*{ELEMENTS}\r\n").into_bytes();
     for n in 1..=ELEMENTS {
         write!(expected, "$64\r\n{n:064}\r\n").unwrap();
@@ -229,12 +230,13 @@ fn a_slow_reader_of_a_large_reply_harms_nobody_and_takes_no_memory() {
 #[test]
 fn a_slow_writer_has_its_budget_for_each_step_and_harms_nobody() {
     const STEPS: usize = 60;
+    /// Far less than the budget, which is for a step; all of them are far more.
+    const PAUSE: Duration = Duration::from_millis(50);
     let redis = Redis::start();
-    // As long as the budget alone would be far too short.
     let proxy = Proxy::start(ProxyOptions {
         upstream: Some(redis.url()),
-        config: "[upstream]\ntimeout = \"500ms\"\ndead_after = \"600ms\"\n".into(),
         arguments: vec!["--workers", "1"],
+        patience: Patience::Short,
         ..ProxyOptions::default()
     });
     let value = pattern(STEPS * 16 * 1024);
@@ -244,10 +246,10 @@ fn a_slow_writer_has_its_budget_for_each_step_and_harms_nobody() {
     for piece in request.chunks(16 * 1024) {
         slow.send_raw(piece);
         assert_eq!(neighbour.command(["SET", "k", "v"]), Value::ok());
-        observe_for(Duration::from_millis(15));
+        observe_for(PAUSE);
     }
     slow.send(["GET", "k"]);
-    assert!(began.elapsed() > Duration::from_millis(500), "it takes longer than the budget");
+    assert!(began.elapsed() > SHORT, "it takes longer than the budget");
     assert_eq!(slow.reply(), Value::ok());
     assert_eq!(slow.reply(), Value::bulk("v"));
     assert!(slow.command(["GET", "large"]) == Value::bulk(&value));
@@ -514,25 +516,25 @@ fn a_client_that_takes_nothing_of_its_replies_is_closed() {
     let redis = Redis::start();
     let proxy = Proxy::start(ProxyOptions {
         upstream: Some(redis.url()),
-        config: "[limits]\nwrite_timeout = \"300ms\"\n".into(),
+        config: "[limits]\nwrite_timeout = \"3s\"\n".into(),
         patience: Patience::Long,
         ..ProxyOptions::default()
     });
     redis.client().command([b"SET".as_slice(), b"large", &pattern(LARGE_BYTES)]);
     let mut deaf = raw(proxy.address());
     deaf.write_all(b"GET large\r\n").unwrap();
-    wait_until(SOON, "the limit's hit is counted", || {
-        proxy.metrics().sum_where("fca_proxy_limit_hits_total", &[("limit", "write_timeout")]) == 1.0
-    });
+    let hits = || proxy.metrics().sum_where("fca_proxy_limit_hits_total", &[("limit", "write_timeout")]);
+    wait_until(SOON, "the limit's hit is counted", || hits() == 1.0);
     wait_until(SOON, "nothing is in flight", || proxy.metrics().sum("fca_proxy_upstream_requests_in_flight") == 0.0);
-    // Who is slow, but takes something, is not.
+    // Who is slow, but takes something, is not: far less than the limit from one time to the next, more in all.
     let mut slow = raw(proxy.address());
     slow.write_all(b"GET large\r\n").unwrap();
     let mut chunk = vec![0; 64 * 1024];
-    for _ in 0..12 {
+    for _ in 0..14 {
         slow.read_exact(&mut chunk).unwrap();
-        observe_for(Duration::from_millis(60));
+        observe_for(Duration::from_millis(250));
     }
+    assert_eq!(hits(), 1.0);
     assert_eq!(proxy.client().command(["PING"]), Value::simple("PONG"));
 }
 

@@ -1,11 +1,10 @@
 //! Commands that the proxy's table lacks: a Redis whose commands were given other names stands for one with modules.
 
 use super::support::client::Client;
-use super::support::proxy::Proxy;
+use super::support::proxy::{Proxy, SHORT};
 use super::support::redis::{Redis, RedisOptions};
 use super::support::value::Value;
 use super::support::wait::{SOON, wait_until};
-use std::time::Duration;
 
 fn redis_with_strange_names() -> Redis {
     let renamed = [("BLPOP", "made.blpop"), ("GET", "made.get")];
@@ -22,7 +21,7 @@ fn lessons(redis: &Redis) -> u64 {
 fn a_command_that_may_wait_holds_nobody_up_though_nobody_knows_it() {
     let redis = redis_with_strange_names();
     // A budget that it outlives.
-    let proxy = Proxy::in_front_of(redis.url());
+    let proxy = Proxy::with_short_patience(redis.url());
     for connect in [Proxy::client, Proxy::client_resp3] {
         let mut waiting: Vec<Client> = (0..4).map(|_| connect(&proxy)).collect();
         for client in &mut waiting {
@@ -34,7 +33,7 @@ fn a_command_that_may_wait_holds_nobody_up_though_nobody_knows_it() {
         let mut other = connect(&proxy);
         assert_eq!(other.say("MADE.GET k"), Value::bulk("v"));
         for client in &mut waiting {
-            assert!(client.hears_nothing_for(Duration::from_millis(20)));
+            assert!(client.hears_nothing_for(SHORT / 3));
         }
         // Redis serves whoever has waited longest, which need not be the first of them.
         assert_eq!(other.say("RPUSH l x x x x"), Value::Integer(4));
@@ -88,7 +87,7 @@ fn what_nobody_knows_is_answered_by_the_server_in_its_place() {
 #[test]
 fn an_upstream_that_can_not_say_what_a_command_is_costs_no_more_than_the_budget() {
     let mut redis = redis_with_strange_names();
-    let proxy = Proxy::in_front_of(redis.url());
+    let proxy = Proxy::with_short_patience(redis.url());
     let mut client = proxy.client();
     assert_eq!(client.say("SET k v"), Value::ok());
     redis.stop();
@@ -104,7 +103,7 @@ fn an_upstream_that_can_not_say_what_a_command_is_costs_no_more_than_the_budget(
 #[test]
 fn what_could_not_be_learned_of_one_command_is_no_word_about_another() {
     let redis = redis_with_strange_names();
-    let proxy = Proxy::in_front_of(redis.url());
+    let proxy = Proxy::with_short_patience(redis.url());
     let mut client = proxy.client();
     assert_eq!(client.say("SET k v"), Value::ok());
     redis.stop();

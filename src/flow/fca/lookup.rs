@@ -20,6 +20,7 @@ use crate::resp::{ReplyError, elements, encode};
 use crate::session::{Read, Session};
 use crate::upstream::{Failure, Lane, Node};
 use std::rc::Rc;
+use std::time::Duration;
 
 /// A GET, TTL or PTTL of one spelling of an entry.
 pub(super) struct Lookup {
@@ -81,7 +82,7 @@ pub(super) fn look_up(
             let disabled = matches!(call.route, Route::Disabled);
             let result = if disabled { GetResult::Disabled } else { GetResult::Unreachable };
             count_get(call, ask, entry.namespace.label, result);
-            call.client.core.recorder.request(call.family, Outcome::Unreachable, Default::default());
+            call.client.core.recorder.request(call.family, Outcome::Unreachable, Duration::ZERO);
             call.client.say(session, |out| out.extend_from_slice(encode::nil_frame(call.protocol)));
         }
     }

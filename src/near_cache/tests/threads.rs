@@ -4,9 +4,14 @@ use super::*;
 use std::sync::atomic::AtomicUsize;
 use std::thread;
 
-/// Threads that read and write, and what each does.
+/// Threads that read and write, and what each does; more where the link's thread was not let run meanwhile, and so kept
+/// the store closed.
 const THREADS: usize = 4;
 const TURNS: u64 = 40_000;
+const TURNS_MAX: u64 = 1000 * TURNS;
+
+/// Of so many values one is read slowly.
+const YIELDS_EVERY: u64 = 16;
 
 /// Keys of which all threads want the same few.
 const KEYS: [&[u8]; 3] = [b"fca:a", b"fca:b", b"fca:c"];
@@ -32,8 +37,10 @@ impl Upstream {
             }
             LookUp::Miss(stamp) => {
                 let value = self.values[key].load(Ordering::SeqCst);
-                // Somebody else's turn, so that answers come late, too.
-                thread::yield_now();
+                // Somebody else's turn, so that answers come late, too; not every time, as others have long turns.
+                if value.is_multiple_of(YIELDS_EVERY) {
+                    thread::yield_now();
+                }
                 cache.answered(hash, KEYS[key], stamp, &Answer::Value(&value.to_le_bytes(), Life::Endless));
                 value
             }
@@ -52,7 +59,8 @@ impl Upstream {
         let _done = Done(&self.at_work);
         // A linear congruential generator, its upper bits.
         let mut random = thread;
-        for _ in 0..TURNS {
+        let is_enough = |turn| turn >= TURNS && self.hits.load(Ordering::Relaxed) > 0;
+        for _ in (0..TURNS_MAX).take_while(|turn| !is_enough(*turn)) {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let number = (random >> 33) as usize;
             let key = number % KEYS.len();

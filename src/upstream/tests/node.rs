@@ -91,13 +91,15 @@ fn a_server_that_comes_up_is_in_service_within_one_backoff() {
         // So many failures would make a wait of a minute, were it not bounded.
         until(|| rig.counter(Counter::UpstreamConnectFailures) >= 13).await;
         let (up_at, peer) = (clock::now(), Peer::listen_at(&address).await);
+        let failures = rig.counter(Counter::UpstreamConnectFailures);
         peer.serve_probe().await;
         let took = clock::now() - up_at;
         let lane = rig.main_lane();
         let mut server = peer.accept_lane().await;
         until(|| lane.is_ready()).await;
-        // The grace is for a busy machine.
-        assert!(took < longest + Duration::from_secs(1), "it took {took:?}");
+        // One may have begun before.
+        assert!(rig.counter(Counter::UpstreamConnectFailures) <= failures + 1, "the next probe finds it");
+        assert!(took < 200 * longest, "it took {took:?}");
         let served = rig.send(&lane, b"GET a\r\n");
         server.expect(b"GET a\r\n").await;
         server.send(b"+a\r\n").await;
@@ -110,7 +112,7 @@ fn a_server_that_comes_up_is_in_service_within_one_backoff() {
 #[test]
 fn one_probe_at_a_time_looks_for_a_server_however_many_lanes_miss_it() {
     run(async {
-        let options = NodeOptions { connect_timeout: Duration::from_millis(50), ..options(deserted().await) };
+        let options = NodeOptions { connect_timeout: Duration::from_millis(500), ..options(deserted().await) };
         let address = options.address.clone();
         let rig = Rig::start(options);
         for database in 1..5 {

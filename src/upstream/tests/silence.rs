@@ -8,10 +8,9 @@ use crate::upstream::{Failure, NodeOptions};
 use std::time::Duration;
 use tokio::time::sleep;
 
-const DEAD_AFTER: Duration = Duration::from_millis(100);
-
-/// A budget that the tests here wait for.
-const BUDGET: Duration = Duration::from_millis(30);
+/// Both are waited for, and long enough for a busy machine to do in time what is to be done before their end.
+const DEAD_AFTER: Duration = Duration::from_secs(2);
+const BUDGET: Duration = Duration::from_millis(700);
 
 #[test]
 fn a_late_reply_is_swallowed_and_the_next_request_gets_its_own() {
@@ -85,14 +84,13 @@ fn a_silent_connection_does_not_fail_its_neighbours() {
 #[test]
 fn a_connection_that_goes_on_answering_is_not_silent() {
     run(async {
-        let (dead_after, pause) = (Duration::from_millis(400), Duration::from_millis(100));
         let peer = Peer::listen().await;
-        let rig = Rig::start(NodeOptions { dead_after, ..options(peer.address()) });
+        let rig = Rig::start(NodeOptions { dead_after: DEAD_AFTER, ..options(peer.address()) });
         let mut server = peer.accept_lane().await;
         let lane = rig.main_lane();
         let requests: Vec<usize> = (0..7).map(|_| rig.send(&lane, b"GET\r\n")).collect();
         for request in requests {
-            sleep(pause).await;
+            sleep(DEAD_AFTER / 5).await;
             server.send(b"+OK\r\n").await;
             assert_eq!(rig.outcome(request).await, reply(b"+OK\r\n"));
         }
@@ -139,9 +137,8 @@ fn a_drip_of_single_bytes_is_silence() {
 #[test]
 fn a_large_reply_on_its_way_is_no_silence() {
     run(async {
-        let (dead_after, pause) = (Duration::from_millis(400), Duration::from_millis(50));
         let peer = Peer::listen().await;
-        let rig = Rig::start(NodeOptions { dead_after, ..options(peer.address()) });
+        let rig = Rig::start(NodeOptions { dead_after: DEAD_AFTER, ..options(peer.address()) });
         let mut server = peer.accept_lane().await;
         let lane = rig.main_lane();
         let request = rig.send(&lane, b"GET a\r\n");
@@ -150,14 +147,14 @@ fn a_large_reply_on_its_way_is_no_silence() {
         let (begun_at, mut frame) = (clock::now(), format!("${}\r\n", 16 * chunk.len()).into_bytes());
         server.send(&frame).await;
         for _ in 0..16 {
-            sleep(pause).await;
+            sleep(DEAD_AFTER / 12).await;
             server.send(&chunk).await;
             frame.extend_from_slice(&chunk);
         }
         server.send(b"\r\n").await;
         frame.extend_from_slice(b"\r\n");
         assert!(rig.outcome(request).await == reply(&frame), "the reply came out differently");
-        assert!(clock::now() > begun_at + dead_after);
+        assert!(clock::now() > begun_at + DEAD_AFTER);
     });
 }
 
@@ -180,6 +177,8 @@ fn a_budget_ends_while_the_connection_is_still_being_made() {
 #[test]
 fn a_budget_ends_while_other_replies_flood_in() {
     const REQUESTS: usize = 64 * 1024;
+    /// Long before the flood is over: who reads it is who minds the time.
+    const BUDGET: Duration = Duration::from_millis(30);
     run(async {
         let peer = Peer::listen().await;
         let rig = Rig::start(options(peer.address()));

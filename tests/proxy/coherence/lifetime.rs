@@ -16,6 +16,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 const CLOCKS_APART: Duration = Duration::from_millis(10);
 /// What the issue allows.
 const ALLOWED: Duration = Duration::from_millis(10);
+/// How long it may take to hear of a life that somebody else has cut short, on a machine with much else to do; it was a
+/// hundred seconds before.
+const HEARD_WITHIN: Duration = Duration::from_secs(2);
 
 fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970")
@@ -84,7 +87,8 @@ fn live_and_let_die(bench: &Bench, stalls: &MachineStalls, seed: u64, keys: usiz
             }
         }
         // By one of the proxy's clients, or by somebody else.
-        let client = if random.below(2) == 0 || way.starts_with("FCA") { &mut writer } else { &mut direct };
+        let is_ours = random.below(2) == 0 || way.starts_with("FCA");
+        let client = if is_ours { &mut writer } else { &mut direct };
         let reply = match way {
             "SET PX" => client.command(["SET", &key, "value", "PX", &px]),
             "PSETEX" => client.command(["PSETEX", &key, &px, "value"]),
@@ -110,10 +114,10 @@ fn live_and_let_die(bench: &Bench, stalls: &MachineStalls, seed: u64, keys: usiz
                 continue;
             }
             assert_eq!(reply, Value::bulk("value"));
-            // A change of the time to live by somebody else is heard of within one push, as any change is: the long
-            // life that was kept may be served until then.
+            // A change by somebody else is heard of within one push: until then the old life is served, if it was kept.
             let over = asked.saturating_sub(end);
-            if over > ALLOWED + 2 * stalls.worst() {
+            let allowed = if is_ours { ALLOWED } else { HEARD_WITHIN };
+            if over > allowed + 2 * stalls.worst() {
                 late.push(format!("{way}: {over:?} past its end"));
             }
         }
@@ -145,7 +149,7 @@ fn a_life_cut_short_by_a_client_of_ours_needs_no_push() {
 
 #[test]
 fn nothing_is_kept_longer_than_the_configuration_says() {
-    let bench = Bench::start("ttl_max = \"200ms\"\nlink_timeout = \"30s\"");
+    let bench = Bench::start("ttl_max = \"200ms\"\nlink_timeout = \"60s\"");
     bench.keep("fca:key", "old");
     bench.hear_nothing();
     assert_eq!(bench.redis.client().command(["SET", "fca:key", "new"]), Value::ok());

@@ -35,11 +35,32 @@ pub(crate) struct ProxyOptions {
 /// How long a proxy waits for its upstream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Patience {
-    /// As long as its configuration says, by default 250 ms: for tests of outages.
+    /// As long as its configuration says, by default 250 ms: for tests of outages. A machine that is busy elsewhere is
+    /// one, so that any reply may be nil.
     #[default]
     Configured,
+    /// [`SHORT`], for tests that wait for the end of a budget, and count on replies besides.
+    Short,
     /// So long that a machine that is busy elsewhere is no outage: for tests of everything else.
     Long,
+}
+
+/// The budget of [`Patience::Short`].
+pub(crate) const SHORT: Duration = Duration::from_secs(2);
+
+impl Patience {
+    /// What is set for it, unless the configuration says otherwise.
+    fn settings(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Configured => &[],
+            Self::Short => {
+                &[("timeout", "2s"), ("dead_after", "4s"), ("connect_timeout", "2s"), ("link_timeout", "20s")]
+            }
+            Self::Long => {
+                &[("timeout", "20s"), ("dead_after", "20s"), ("connect_timeout", "20s"), ("link_timeout", "20s")]
+            }
+        }
+    }
 }
 
 /// A running proxy; killed when dropped.
@@ -56,7 +77,7 @@ pub(crate) struct Proxy {
 type Lines = Arc<Mutex<Vec<String>>>;
 
 impl Proxy {
-    /// In front of this upstream, otherwise as it comes.
+    /// In front of this upstream, otherwise as it comes: so impatient that any reply may be nil.
     #[track_caller]
     pub(crate) fn in_front_of(url: impl Into<String>) -> Self {
         Self::start(ProxyOptions { upstream: Some(url.into()), ..ProxyOptions::default() })
@@ -69,10 +90,18 @@ impl Proxy {
         Self::start(ProxyOptions { upstream: Some(url.into()), patience, ..ProxyOptions::default() })
     }
 
+    /// In front of this upstream, whose silence is waited for.
+    #[track_caller]
+    pub(crate) fn with_short_patience(url: impl Into<String>) -> Self {
+        let patience = Patience::Short;
+        Self::start(ProxyOptions { upstream: Some(url.into()), patience, ..ProxyOptions::default() })
+    }
+
     /// With its embedded store.
     #[track_caller]
     pub(crate) fn embedded() -> Self {
-        Self::start(ProxyOptions::default())
+        // What one client asks about the others takes a budget, too.
+        Self::start(ProxyOptions { patience: Patience::Long, ..ProxyOptions::default() })
     }
 
     /// Starts and waits until it listens.
@@ -87,9 +116,12 @@ impl Proxy {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
-        if options.patience == Patience::Long {
-            for name in ["TIMEOUT", "DEAD_AFTER", "CONNECT_TIMEOUT"] {
-                command.env(format!("FCA_PROXY_UPSTREAM__{name}"), "10s");
+        for (key, value) in options.patience.settings() {
+            let table = if *key == "link_timeout" { "NEAR_CACHE" } else { "UPSTREAM" };
+            let name_of = |line: &str| Some(line.split_once('=')?.0.rsplit('.').next()?.trim().to_owned());
+            let is_given = options.config.lines().any(|line| name_of(line).is_some_and(|name| name == *key));
+            if !is_given {
+                command.env(format!("FCA_PROXY_{table}__{}", key.to_uppercase()), value);
             }
         }
         if !options.config.is_empty() {

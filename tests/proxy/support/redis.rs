@@ -11,10 +11,13 @@ use super::wait::{SOON, wait_until};
 use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
+
+/// How often a port that was free a moment ago may turn out to be taken.
+const STARTS_MAX: usize = 10;
 
 /// What a test wants of its Redis beyond the usual.
 #[derive(Clone, Debug, Default)]
@@ -40,7 +43,17 @@ impl Redis {
     }
 
     /// A fresh, empty Redis with these options.
+    #[track_caller]
     pub(crate) fn start_with(options: RedisOptions) -> Self {
+        for _ in 1..STARTS_MAX {
+            let mut redis = Self::not_started(options.clone());
+            match redis.try_spawn(&[]) {
+                Ok(()) => return redis,
+                // Somebody who knows nothing of our ports has just taken one.
+                Err(log) if log.contains("Address already in use") => {}
+                Err(log) => panic!("redis-server ended:\n{log}"),
+            }
+        }
         let mut redis = Self::not_started(options);
         redis.restart();
         redis
@@ -117,17 +130,18 @@ impl Redis {
     }
 
     /// Starts again on the same port, and waits until it answers.
+    #[track_caller]
     pub(crate) fn restart(&mut self) {
         self.spawn(&[]);
-        wait_until(SOON, "Redis answers PING", || self.answers_ping());
     }
 
-    /// Starts again with `keys` keys to load, each taking a while: it listens, and says `-LOADING` for some time.
-    pub(crate) fn restart_loading(&mut self, keys: u32) {
-        const DELAY_PER_KEY_MICROS: &str = "1000";
+    /// Starts again with so much to load that it says `-LOADING` until [`Self::finish_loading`].
+    pub(crate) fn restart_loading(&mut self) {
+        const KEYS: &str = "2000";
+        const DELAY_PER_KEY_MICROS: &str = "50000";
         let mut client = self.client();
         let script = "for i = 1, ARGV[1] do redis.call('SET', 'load:' .. i, string.rep('x', 1024)) end";
-        client.command(["EVAL", script, "0", &keys.to_string()]);
+        client.command(["EVAL", script, "0", KEYS]);
         assert_eq!(client.command(["SAVE"]).text(), "OK");
         self.kill();
         self.spawn(&["--key-load-delay", DELAY_PER_KEY_MICROS, "--loading-process-events-interval-bytes", "1024"]);
@@ -137,13 +151,26 @@ impl Redis {
         });
     }
 
+    /// Lets it load the rest at once, and waits until it has.
+    pub(crate) fn finish_loading(&self) {
+        assert_eq!(self.client().say("CONFIG SET key-load-delay 0").text(), "OK");
+        wait_until(SOON, "Redis has loaded its data", || self.info("persistence")["loading"] == "0");
+    }
+
     /// Whether it answers a PING at all, were it only by asking for a password.
     pub(crate) fn answers_ping(&self) -> bool {
         let reply = Client::try_connect(self.address).and_then(|mut client| client.try_command(["PING"]));
         reply.is_ok_and(|reply| matches!(reply.bytes(), b"PONG") || reply.bytes().starts_with(b"NOAUTH"))
     }
 
+    #[track_caller]
     fn spawn(&mut self, extra: &[&str]) {
+        self.try_spawn(extra).unwrap_or_else(|log| panic!("redis-server ended:\n{log}"));
+    }
+
+    /// Starts it and waits until it answers; its log, if it ends instead.
+    #[track_caller]
+    fn try_spawn(&mut self, extra: &[&str]) -> Result<(), String> {
         self.process = None;
         let log = File::create(self.log_path()).expect("a log file");
         let mut command = Command::new("redis-server");
@@ -151,6 +178,8 @@ impl Redis {
             .current_dir(self.directory.path())
             .args(["--bind", "127.0.0.1", "--port", &self.address.port().to_string()])
             .args(["--unixsocket", "socket", "--save", "", "--appendonly", "no", "--daemonize", "no"])
+            // What is slow on a busy machine, and who is told that it is, differs from one time to the next.
+            .args(["--slowlog-log-slower-than", "-1", "--busy-reply-threshold", "0"])
             .args(self.options.password.iter().flat_map(|password| ["--requirepass", password]))
             .args(&self.options.arguments)
             .args(extra)
@@ -163,15 +192,32 @@ impl Redis {
             }
             _ => panic!("redis-server does not start: {error}"),
         });
+        let number = child.id().to_string();
         let mut process = Process::guard(child);
-        wait_until(SOON, "Redis listens", || {
-            if let Some(status) = process.ended() {
-                let log = fs::read_to_string(self.log_path()).unwrap_or_default();
-                panic!("redis-server ended with {status}:\n{log}");
-            }
-            Client::try_connect(self.address).is_ok()
+        let mut has_ended = false;
+        wait_until(SOON, "Redis answers", || {
+            has_ended = process.ended().is_some();
+            // It, and not another that has the port.
+            has_ended || self.number_of_who_answers().is_ok_and(|answers| answers == number)
         });
+        if has_ended {
+            return Err(fs::read_to_string(self.log_path()).unwrap_or_default());
+        }
         self.process = Some(process);
+        Ok(())
+    }
+
+    /// The process that listens on this port.
+    fn number_of_who_answers(&self) -> io::Result<String> {
+        let mut client = Client::try_connect(self.address)?;
+        if let Some(password) = self.options.password {
+            client.try_command(["AUTH", password])?;
+        }
+        let info = client.try_command(["INFO", "server"])?;
+        let number = String::from_utf8_lossy(info.bytes())
+            .lines()
+            .find_map(|line| Some(line.strip_prefix("process_id:")?.to_owned()));
+        number.ok_or_else(|| ErrorKind::NotFound.into())
     }
 
     fn log_path(&self) -> std::path::PathBuf {
