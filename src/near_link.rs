@@ -292,7 +292,7 @@ impl Keeper {
                     Ok(_) => {
                         link.handle_bytes(&input);
                         input.clear();
-                        self.hear(&mut link, server, began).await
+                        self.hear(&mut link, server, told.distrusted, began).await
                     }
                     Err(error) => return Reason::Io(error),
                 },
@@ -325,14 +325,24 @@ impl Keeper {
         }
     }
 
-    /// Tells the near cache what came on a link to this server that began then.
-    async fn hear(&mut self, link: &mut Link, server: Option<RunId>, began: Instant) -> Result<(), LinkError> {
+    /// Tells the near cache what came on a link to this server that began then, when others had been distrusted so often.
+    async fn hear(
+        &mut self,
+        link: &mut Link,
+        server: Option<RunId>,
+        distrusted: u64,
+        began: Instant,
+    ) -> Result<(), LinkError> {
         let mut keys = 0;
         while let Some(event) = link.poll_event()? {
             match event {
                 LinkEvent::Tracking { sent } => {
                     self.near_cache.open(sent + self.options.link_timeout, server.map(RunId::number));
                     self.serves = Serves::Tracked;
+                    if self.near_cache.distrusted() != distrusted {
+                        // This one is distrusted as well, which it had not been told when it was opened.
+                        self.near_cache.close();
+                    }
                 }
                 LinkEvent::Invalidate(key) => {
                     self.near_cache.invalidate(key);
