@@ -207,10 +207,12 @@ fn ask(call: &Call<'_>, session: &mut Session, question: Question) -> Handled {
 const UNJUDGED: &str = "ERR upstream unreachable: it can't be asked whether this user may do this";
 
 /// Whether the upstream has a say in what this session may do: it is logged in as a user of its own, or has yet to log
-/// in. Any other does what the proxy's own user does.
+/// in, as it may have where the upstream has not been heard yet. Any other does what the proxy's own user does.
 fn is_judged(call: &Call<'_>, session: &Session) -> bool {
     match &*call.client.route.borrow() {
-        Route::Lane(_, node) => session.login.is_some() || login::is_wanted(session, node),
+        Route::Lane(_, node) => {
+            session.login.is_some() || login::is_wanted(session, node) || node.main_connections() == 0
+        }
         _ => false,
     }
 }
