@@ -182,6 +182,8 @@ fn ask(call: &Call<'_>, session: &mut Session, question: Question) -> Handled {
     let lane = match call.route {
         Route::Lane(lane, _) if is_judged && lane.accepts().is_ok() => Some(lane),
         _ if is_judged => return call.reject(session, &ReplyError::new(UNJUDGED)),
+        // Whether it wants a login is not known yet, and will be.
+        Route::Lane(lane, node) if node.main_connections() == 0 && lane.accepts().is_ok() => Some(lane),
         _ => None,
     };
     let slot = session.open_gated();
@@ -207,12 +209,10 @@ fn ask(call: &Call<'_>, session: &mut Session, question: Question) -> Handled {
 const UNJUDGED: &str = "ERR upstream unreachable: it can't be asked whether this user may do this";
 
 /// Whether the upstream has a say in what this session may do: it is logged in as a user of its own, or has yet to log
-/// in, as it may have where the upstream has not been heard yet. Any other does what the proxy's own user does.
+/// in. Any other does what the proxy's own user does.
 fn is_judged(call: &Call<'_>, session: &Session) -> bool {
     match &*call.client.route.borrow() {
-        Route::Lane(_, node) => {
-            session.login.is_some() || login::is_wanted(session, node) || node.main_connections() == 0
-        }
+        Route::Lane(_, node) => session.login.is_some() || login::is_wanted(session, node),
         _ => false,
     }
 }

@@ -1,7 +1,7 @@
 //! Commands that the proxy's table lacks: a Redis whose commands were given other names stands for one with modules.
 
 use super::support::client::Client;
-use super::support::proxy::{Proxy, SHORT};
+use super::support::proxy::{Proxy, ProxyOptions, SHORT};
 use super::support::redis::{Redis, RedisOptions};
 use super::support::value::Value;
 use super::support::wait::{SOON, wait_until};
@@ -103,7 +103,12 @@ fn an_upstream_that_can_not_say_what_a_command_is_costs_no_more_than_the_budget(
 #[test]
 fn what_could_not_be_learned_of_one_command_is_no_word_about_another() {
     let redis = redis_with_strange_names();
-    let proxy = Proxy::with_short_patience(redis.url());
+    // A budget that is waited for once, and that no stall of the machine uses up for those who are to be answered.
+    let proxy = Proxy::start(ProxyOptions {
+        upstream: Some(redis.url()),
+        config: "[upstream]\ntimeout = \"5s\"\ndead_after = \"10s\"\nconnect_timeout = \"5s\"\n".to_owned(),
+        ..ProxyOptions::default()
+    });
     let mut client = proxy.client();
     assert_eq!(client.say("SET k v"), Value::ok());
     redis.stop();
