@@ -1,7 +1,7 @@
 //! Commands that the proxy's table lacks: a Redis whose commands were given other names stands for one with modules.
 
 use super::support::client::Client;
-use super::support::proxy::{Proxy, ProxyOptions, SHORT};
+use super::support::proxy::{Proxy, SHORT};
 use super::support::redis::{Redis, RedisOptions};
 use super::support::value::Value;
 use super::support::wait::{SOON, wait_until};
@@ -103,22 +103,23 @@ fn an_upstream_that_can_not_say_what_a_command_is_costs_no_more_than_the_budget(
 #[test]
 fn what_could_not_be_learned_of_one_command_is_no_word_about_another() {
     let redis = redis_with_strange_names();
-    // A budget that is waited for once, and that no stall of the machine uses up for those who are to be answered.
-    let proxy = Proxy::start(ProxyOptions {
-        upstream: Some(redis.url()),
-        config: "[upstream]\ntimeout = \"5s\"\ndead_after = \"10s\"\nconnect_timeout = \"5s\"\n".to_owned(),
-        ..ProxyOptions::default()
-    });
+    let proxy = Proxy::with_short_patience(redis.url());
     let mut client = proxy.client();
-    assert_eq!(client.say("SET k v"), Value::ok());
+    // One on every worker, so that one shares its lane.
+    let mut others: Vec<Client> = (0..4).map(|_| proxy.client()).collect();
+    let mut all_are_served = |client: &mut Client, value: &str| {
+        wait_until(SOON, "the upstream answers", || client.command(["SET", "k", value]) == Value::ok());
+        for other in &mut others {
+            wait_until(SOON, "and on every worker", || other.say("MGET k") == Value::bulks([value]));
+        }
+    };
+    all_are_served(&mut client, "v");
     redis.stop();
     assert!(client.say("made.get k").is_nil());
     redis.cont();
-    wait_until(SOON, "the upstream answers again", || client.say("SET k w") == Value::ok());
+    all_are_served(&mut client, "w");
     client.send_raw(b"made.blpop l 0\r\n");
     wait_until(SOON, "it waits", || redis.info("clients")["blocked_clients"] == "1");
-    // One on every worker, so that one shares its lane.
-    let mut others: Vec<Client> = (0..4).map(|_| proxy.client()).collect();
     for other in &mut others {
         assert_eq!(other.say("STRLEN k"), Value::Integer(1));
     }
