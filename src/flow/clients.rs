@@ -182,8 +182,6 @@ fn ask(call: &Call<'_>, session: &mut Session, question: Question) -> Handled {
     let lane = match call.route {
         Route::Lane(lane, _) if is_judged && lane.accepts().is_ok() => Some(lane),
         _ if is_judged => return call.reject(session, &ReplyError::new(UNJUDGED)),
-        // Whether it wants a login is not known yet, and will be.
-        Route::Lane(lane, node) if node.main_connections() == 0 && lane.accepts().is_ok() => Some(lane),
         _ => None,
     };
     let slot = session.open_gated();

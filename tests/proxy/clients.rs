@@ -420,10 +420,12 @@ fn who_has_yet_to_log_in_may_not_look_at_others() {
     assert_eq!(redis.client().say("CONFIG SET requirepass secret"), Value::ok());
     let proxy = Proxy::patient(redis.url());
     let (mut stranger, mut client) = (proxy.client(), proxy.client());
+    let no_login = Value::error("NOAUTH Authentication required.");
+    wait_until(SOON, "it is known on its worker", || stranger.say("GET k") == no_login);
     assert_eq!(client.say("AUTH secret"), Value::ok());
     let number = client.say("CLIENT ID").integer();
     for line in ["CLIENT LIST", &format!("CLIENT KILL ID {number}"), "CLIENT UNBLOCK 1"] {
-        assert_eq!(stranger.say(line), Value::error("NOAUTH Authentication required."), "{line}");
+        assert_eq!(stranger.say(line), no_login, "{line}");
     }
     assert_eq!(list(&mut client, "CLIENT LIST").len(), 2);
 }
