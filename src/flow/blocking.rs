@@ -7,7 +7,7 @@
 
 use super::call::{Call, Handled};
 use super::exclusive::{self, Taken};
-use super::step::{Reply, Step, Task, To, Turn, unreachable_frame};
+use super::step::{Reply, Step, Task, To, Turn, is_outage, unreachable_frame};
 use super::{Client, Route, forward, tell};
 use crate::command::{self, Command, Effect};
 use crate::config::OnUnreachable;
@@ -95,7 +95,7 @@ struct Block {
 impl Task for Block {
     fn on_reply(self: Box<Self>, turn: Turn<'_>, reply: Reply<'_>) {
         tell::written(turn.client, &self.written);
-        if forward::says_outage(reply.frame) {
+        if is_outage(reply.frame) {
             return finish_unreachable(turn, self.nothing);
         }
         let outcome = if reply.frame[0] == b'-' { Outcome::Error } else { Outcome::Ok };

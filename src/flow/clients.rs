@@ -15,7 +15,7 @@ pub use select::Question;
 use self::select::{Filter, KillForm, Redirect, Seen, Selection};
 use super::call::{Call, Handled};
 use super::client_line::{self, client_line};
-use super::step::{Reply, Step, Task, To, Turn};
+use super::step::{Reply, Step, Task, To, Turn, is_outage};
 use super::tracking::{self, Target, Tracking};
 use super::{Client, Route, forward, login, pubsub, transaction};
 use crate::clock;
@@ -222,7 +222,7 @@ impl Task for Inquiry {
         if frame.starts_with(b"-NOPERM") || frame.starts_with(b"-NOAUTH") {
             return turn.finish(frame, Outcome::Error);
         }
-        if forward::says_outage(frame) {
+        if is_outage(frame) {
             return turn.finish_error(UNJUDGED);
         }
         turn.client.core.crew.ask(*self);

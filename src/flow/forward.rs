@@ -4,7 +4,7 @@
 //! the configuration says.
 
 use super::call::{Call, Handled};
-use super::step::{Step, To, is_outage, unreachable_frame};
+use super::step::{Step, To, unreachable_frame};
 use super::{Route, SharedStore};
 use crate::clock;
 use crate::metrics::{Limit, Outcome};
@@ -69,9 +69,4 @@ pub(super) fn execute(call: &Call<'_>, session: &mut Session, store: &SharedStor
     }
     call.client.core.recorder.request(call.family, outcome, std::time::Duration::ZERO);
     Handled::Done
-}
-
-/// Whether a reply says that the upstream serves nobody at present.
-pub(super) fn says_outage(frame: &[u8]) -> bool {
-    frame.first() == Some(&b'-') && is_outage(frame)
 }

@@ -8,7 +8,7 @@ use super::call::{Call, Handled};
 use super::connection::answer;
 use super::exclusive::{self, Taken};
 use super::forward;
-use super::step::{Reply, Step, Task, To, Turn, Waiter};
+use super::step::{Reply, Step, Task, To, Turn, Waiter, is_outage};
 use super::{Client, Route, tell};
 use crate::command::{Local, Transaction as Which};
 use crate::config::OnUnreachable;
@@ -246,7 +246,7 @@ pub(super) enum Member {
 impl Task for Member {
     fn on_reply(self: Box<Self>, turn: Turn<'_>, reply: Reply<'_>) {
         let frame = reply.frame;
-        if forward::says_outage(frame) {
+        if is_outage(frame) {
             return self.on_failure(turn, &Failure::Unsent);
         }
         if matches!(*self, Self::Enter) && frame[0] == b'-' {
@@ -282,7 +282,7 @@ impl Task for Member {
 impl Task for Exec {
     fn on_reply(self: Box<Self>, turn: Turn<'_>, reply: Reply<'_>) {
         let frame = reply.frame;
-        if forward::says_outage(frame) {
+        if is_outage(frame) {
             return self.on_failure(turn, &Failure::Unsent);
         }
         tell::written(turn.client, &self.written);

@@ -2,7 +2,8 @@
 //!
 //! Guarantees: what is sent in one turn of the worker leaves in one write at its end; a request is accepted only when
 //! its lane can be expected to carry it, else the caller is told at once. Belongs to one worker and is never borrowed
-//! across a call to a stranger, but for what `with_listener` is given, which may touch no lane. Leaves reading and writing to `running.rs`, connecting to `task.rs`.
+//! across a call to a stranger, but for what `with_listener` is given, which may touch no lane. Leaves reading and writing
+//! to `running.rs`, connecting to `task.rs`.
 
 use super::pipeline::Pipeline;
 use super::run_id::RunId;
