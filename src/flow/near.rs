@@ -10,7 +10,7 @@ use super::call::{Call, Handled};
 use super::entry::write_read;
 use super::forward;
 use super::step::{Reply, Step, Task, To, Turn, Waiter};
-use super::tell::{self, Remains, Tell};
+use super::tell::{self, Tell};
 use super::{Client, Core, Route};
 use crate::command::Effect;
 use crate::metrics::{Counter, Outcome};
@@ -150,7 +150,7 @@ pub(super) fn forward(call: &Call<'_>, session: &mut Session, effect: Effect, re
             Effect::Get | Effect::None => {}
             Effect::Life => {
                 if let Some(key) = request.at(1).filter(|key| near.tracks(key)) {
-                    return tell::send(call, session, lane, request, Remains(near.hash(key)));
+                    return tell::send(call, session, lane, request, Tell::Life(near.hash(key)));
                 }
             }
             Effect::Mget => {
@@ -160,10 +160,10 @@ pub(super) fn forward(call: &Call<'_>, session: &mut Session, effect: Effect, re
             }
             Effect::Keys => match near.written_by(request.iter().skip(1)) {
                 Written::Nothing => {}
-                written => return tell::send(call, session, lane, request, Tell(written)),
+                written => return tell::send(call, session, lane, request, Tell::Change(written)),
             },
-            Effect::AnyKeys => return tell::send(call, session, lane, request, Tell(Written::Unknown)),
-            Effect::AllKeys => return tell::send(call, session, lane, request, Tell(Written::All)),
+            Effect::AnyKeys => return tell::send(call, session, lane, request, Tell::Change(Written::Unknown)),
+            Effect::AllKeys => return tell::send(call, session, lane, request, Tell::Change(Written::All)),
         }
     }
     forward::forward(call, session, request)

@@ -129,7 +129,7 @@ pub fn begin(
         Written::Nothing => Step::Forward,
         written => {
             session.untold += 1;
-            Tell(written).into()
+            Tell::Change(written).into()
         }
     };
     let waiter = Waiter { client: Rc::clone(client), to: To::Slot(slot), step, family };

@@ -22,7 +22,7 @@ pub(super) fn send(
     session: &mut Session,
     lane: &Lane<Waiter>,
     request: Arguments<'_>,
-    task: impl Task + 'static,
+    task: Tell,
 ) -> Handled {
     if lane.accepts().is_ok() {
         session.untold += 1;
@@ -30,13 +30,25 @@ pub(super) fn send(
     forward::send(call, session, lane, request, task)
 }
 
-/// A forwarded command that may have changed this: what it is answered is the client's only once the near cache has heard.
-pub(super) struct Tell(pub(super) Written);
+/// A forwarded command whose reply is the client's only once the near cache has heard of it.
+pub(super) enum Tell {
+    /// It may have changed this.
+    Change(Written),
+    /// It shows the values of these keys, as far as they are tracked (MGET).
+    Values(Box<[Option<KeyHash>]>),
+    /// It shows how long this key has still to live (TTL and its kin).
+    Life(KeyHash),
+}
+
+/// What TTL and its kin say of a key that is not there.
+const GONE: &[u8] = b":-2\r\n";
 
 impl Task for Tell {
     fn on_reply(self: Box<Self>, turn: Turn<'_>, reply: Reply<'_>) {
         turn.session.told();
-        written(turn.client, &self.0);
+        if let Some(near) = &turn.client.core.near_cache {
+            self.tell(near, reply.frame);
+        }
         turn.finish_forwarded(reply.frame);
     }
 
@@ -51,7 +63,12 @@ impl Task for Tell {
     }
 
     fn on_first_part(&self, client: &Client) {
-        written(client, &self.0);
+        // Of what comes in pieces nothing is looked into.
+        match self {
+            Self::Change(changed) => written(client, changed),
+            Self::Values(keys) => written(client, &Written::any(keys.iter().flatten().map(|key| Written::One(*key)))),
+            Self::Life(key) => written(client, &Written::One(*key)),
+        }
     }
 
     fn on_last_part(&self, session: &mut Session) {
@@ -59,59 +76,21 @@ impl Task for Tell {
     }
 }
 
-/// MGET of these keys, as far as they are tracked.
-pub(super) struct Show(Box<[Option<KeyHash>]>);
-
-impl Task for Show {
-    fn on_reply(self: Box<Self>, turn: Turn<'_>, reply: Reply<'_>) {
-        turn.session.told();
-        if let Some(near) = &turn.client.core.near_cache {
-            let values = elements(reply.frame).filter(|values| values.len() == self.0.len()).unwrap_or_default();
-            for (place, key) in self.0.iter().enumerate() {
-                if let Some(key) = key {
-                    near.shown(*key, values.get(place).copied().unwrap_or_default());
+impl Tell {
+    fn tell(&self, near: &NearCache, frame: &[u8]) {
+        match self {
+            Self::Change(changed) => near.written(changed),
+            Self::Values(keys) => {
+                let values = elements(frame).filter(|values| values.len() == keys.len()).unwrap_or_default();
+                for (place, key) in keys.iter().enumerate() {
+                    if let Some(key) = key {
+                        near.shown(*key, values.get(place).copied().unwrap_or_default());
+                    }
                 }
             }
+            Self::Life(key) if frame == GONE => near.written(&Written::One(*key)),
+            Self::Life(_) => {}
         }
-        turn.finish_forwarded(reply.frame);
-    }
-
-    fn on_failure(self: Box<Self>, turn: Turn<'_>, failure: &Failure) {
-        turn.session.told();
-        turn.finish_failed(failure);
-    }
-
-    fn takes_parts(&self, _: &Client, _: usize) -> bool {
-        true
-    }
-
-    fn on_first_part(&self, client: &Client) {
-        written(client, &Written::any(self.0.iter().flatten().map(|key| Written::One(*key))));
-    }
-
-    fn on_last_part(&self, session: &mut Session) {
-        session.told();
-    }
-}
-
-/// TTL or one of its kin, of a key that the near cache may have.
-pub(super) struct Remains(pub(super) KeyHash);
-
-/// What they say of a key that is not there.
-const GONE: &[u8] = b":-2\r\n";
-
-impl Task for Remains {
-    fn on_reply(self: Box<Self>, turn: Turn<'_>, reply: Reply<'_>) {
-        turn.session.told();
-        if reply.frame == GONE {
-            written(turn.client, &Written::One(self.0));
-        }
-        turn.finish_forwarded(reply.frame);
-    }
-
-    fn on_failure(self: Box<Self>, turn: Turn<'_>, failure: &Failure) {
-        turn.session.told();
-        turn.finish_failed(failure);
     }
 }
 
@@ -142,12 +121,12 @@ pub(super) fn written_by_part(client: &Client, command: Option<&Command>, begun:
 }
 
 /// What is told of an MGET, if any of its keys is tracked.
-pub(super) fn shown_by(near: &NearCache, request: Arguments<'_>) -> Option<Show> {
+pub(super) fn shown_by(near: &NearCache, request: Arguments<'_>) -> Option<Tell> {
     let mut keys = request.iter().skip(1);
     if !keys.any(|key| near.tracks(key)) {
         return None;
     }
-    Some(Show(request.iter().skip(1).map(|key| near.tracks(key).then(|| near.hash(key))).collect()))
+    Some(Tell::Values(request.iter().skip(1).map(|key| near.tracks(key).then(|| near.hash(key))).collect()))
 }
 
 /// What writing an entry under this key, and removing its other spelling, changes.
